@@ -1,0 +1,1 @@
+"""Values: frozen, comparable, printable. Nothing here opens a file or a socket."""

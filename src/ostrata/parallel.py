@@ -1,0 +1,200 @@
+"""One way to run work units side by side.
+
+A work unit is a small picklable value and a top-level function from it to a result. Units run in worker processes
+(in line with one job); results come in input order and do not depend on the number of jobs. The first failure ends
+the rest. Ctrl-C and SIGTERM end the workers at once; each unit removes its own temporary files on the way out.
+A worker whose parent was killed ends by itself.
+
+`advance` may be called by a unit from anywhere: the parent sees the sum.
+"""
+
+from __future__ import annotations
+
+import heapq
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait as wait_for
+from multiprocessing.context import BaseContext
+from multiprocessing.sharedctypes import Synchronized
+from typing import Any, TypeVar
+
+from ostrata.errors import AccessError
+
+Unit = TypeVar("Unit")
+Result = TypeVar("Result")
+
+POLL_SECONDS = 0.2
+
+_counter: Synchronized[int] | None = None
+_told_to_end = False
+_inline_advance: Callable[[int], None] | None = None
+
+
+def available_jobs() -> int:
+    """The CPUs this process may use: affinity and the cgroup's quota, at least 1."""
+    return max(1, min(len(os.sched_getaffinity(0)), _cgroup_cpus()))
+
+
+def advance(amount: int) -> None:
+    """Report `amount` done, from inside a unit."""
+    if _counter is not None:
+        with _counter.get_lock():
+            _counter.value += amount
+    elif _inline_advance is not None:
+        _inline_advance(amount)
+
+
+def run(
+    function: Callable[[Unit], Result],
+    units: Sequence[Unit],
+    *,
+    jobs: int,
+    weights: Sequence[int] | None = None,
+    on_advance: Callable[[int], None] | None = None,
+) -> Iterator[Result]:
+    """Apply `function` to every unit, `jobs` at a time, and yield the results in input order.
+
+    Heavier units (`weights`, any unit of measure) start first, so that the last one does not run alone. `on_advance`
+    gets what the units reported since its last call.
+
+    Raises: whatever the first failing unit raised; AccessError when a worker was killed.
+    """
+    if jobs <= 1 or len(units) <= 1:
+        yield from _run_in_line(function, units, on_advance)
+        return
+    with WorkerPool(min(jobs, len(units))) as pool:
+        yield from pool.run(function, units, weights=weights, on_advance=on_advance)
+
+
+def _run_in_line(
+    function: Callable[[Unit], Result], units: Iterable[Unit], on_advance: Callable[[int], None] | None
+) -> Iterator[Result]:
+    global _inline_advance  # noqa: PLW0603
+    for unit in units:
+        _inline_advance = on_advance
+        try:
+            result = function(unit)
+        finally:
+            _inline_advance = None
+        yield result
+
+
+class WorkerPool:
+    """Worker processes that outlive one `run`; a context manager."""
+
+    def __init__(self, jobs: int) -> None:
+        self._context = _process_context()
+        self._counter: Synchronized[int] = self._context.Value("Q", 0)
+        self._seen = 0
+        self._others = set(multiprocessing.active_children())
+        self._executor: Executor = ProcessPoolExecutor(
+            max_workers=jobs,
+            mp_context=self._context,
+            initializer=_initialise_worker,
+            initargs=(self._counter,),
+        )
+
+    def __enter__(self) -> WorkerPool:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self._terminate()
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def run(
+        self,
+        function: Callable[[Unit], Result],
+        units: Sequence[Unit],
+        *,
+        weights: Sequence[int] | None = None,
+        on_advance: Callable[[int], None] | None = None,
+    ) -> Iterator[Result]:
+        """See the module's `run`."""
+        order = sorted(range(len(units)), key=lambda i: -weights[i]) if weights else list(range(len(units)))
+        futures: dict[Future[Result], int] = {}
+        try:
+            for index in order:
+                futures[self._executor.submit(_run_unit, function, units[index])] = index
+            yield from self._in_order(futures, on_advance)
+        except BrokenProcessPool as error:
+            raise AccessError(
+                "a worker process was killed",
+                hint="the machine may be out of memory; try fewer --jobs",
+            ) from error
+
+    def _in_order(
+        self, futures: dict[Future[Result], int], on_advance: Callable[[int], None] | None
+    ) -> Iterator[Result]:
+        pending = set(futures)
+        finished: list[tuple[int, Result]] = []
+        position = 0
+        while pending:
+            done, pending = wait(pending, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
+            self._report(on_advance)
+            for future in done:
+                # A future's result is taken out at once: what it holds can be large.
+                heapq.heappush(finished, (futures.pop(future), future.result()))
+            while finished and finished[0][0] == position:
+                yield heapq.heappop(finished)[1]
+                position += 1
+        self._report(on_advance)
+
+    def _report(self, on_advance: Callable[[int], None] | None) -> None:
+        now = self._counter.value
+        if on_advance is not None and now != self._seen:
+            on_advance(now - self._seen)
+        self._seen = now
+
+    def _terminate(self) -> None:
+        for process in set(multiprocessing.active_children()) - self._others:
+            process.terminate()
+
+
+def _process_context() -> Any:
+    """Fork where that is safe (it is faster), the fork server where other threads run."""
+    method = "fork" if threading.active_count() == 1 else "forkserver"
+    context: BaseContext = multiprocessing.get_context(method)
+    return context
+
+
+def _initialise_worker(counter: Synchronized[int]) -> None:
+    global _counter  # noqa: PLW0603
+    _counter = counter
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides, and sends SIGTERM
+    signal.signal(signal.SIGTERM, _exit_now)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _exit_now(signum: int, _frame: object) -> None:
+    global _told_to_end  # noqa: PLW0603
+    _told_to_end = True
+    raise SystemExit(128 + signum)  # runs the unit's `finally` blocks: they remove temporary files
+
+
+def _run_unit(function: Callable[[Unit], Result], unit: Unit) -> Result:
+    # The executor takes SystemExit for a unit's failure and hands out the next unit, which must not start.
+    if _told_to_end:
+        raise SystemExit
+    return function(unit)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait_for([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _cgroup_cpus() -> int:
+    try:
+        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:
+            quota, period = file.read().split()
+        return max(1, -(-int(quota) // int(period))) if quota != "max" else 1 << 16
+    except (OSError, ValueError):
+        return 1 << 16

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from ostrata import parallel
+from ostrata.errors import AccessError, MalformedError
+
+
+def square(number: int) -> int:
+    parallel.advance(number)
+    time.sleep(0.01 * (number % 3))
+    return number * number
+
+
+def fail_on_three(number: int) -> int:
+    if number == 3:
+        raise MalformedError("three", where="unit")
+    return number
+
+
+def die(number: int) -> int:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+@pytest.mark.parametrize("jobs", [1, 2, 5])
+def test_results_come_in_input_order_and_progress_adds_up(jobs: int) -> None:
+    seen: list[int] = []
+    numbers = list(range(20))
+    results = parallel.run(square, numbers, jobs=jobs, weights=numbers, on_advance=seen.append)
+    assert list(results) == [number * number for number in numbers]
+    assert sum(seen) == sum(numbers)
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_the_first_failure_comes_out_whole(jobs: int) -> None:
+    with pytest.raises(MalformedError, match="unit: three"):
+        list(parallel.run(fail_on_three, range(50), jobs=jobs))
+
+
+def test_a_killed_worker_is_an_error_with_a_hint() -> None:
+    with pytest.raises(AccessError, match="a worker process was killed\nthe machine may be out of memory"):
+        list(parallel.run(die, [1, 2], jobs=2))
+
+
+def test_workers_start_beside_other_threads() -> None:
+    stop = threading.Event()
+    thread = threading.Thread(target=stop.wait)
+    thread.start()
+    try:
+        assert list(parallel.run(square, [1, 2, 3], jobs=2)) == [1, 4, 9]
+    finally:
+        stop.set()
+        thread.join()
+
+
+SLOW = """
+import os, sys, time
+from ostrata import parallel
+
+def slow(directory):
+    path = f"{directory}/{os.getpid()}.temporary"
+    open(path, "w").close()
+    try:
+        time.sleep(60)
+    finally:
+        os.unlink(path)
+
+if __name__ == "__main__":
+    try:
+        list(parallel.run(slow, [sys.argv[1]] * 4, jobs=2))
+    except KeyboardInterrupt:
+        sys.exit(130)
+"""
+
+
+def _start(tmp_path: Path) -> subprocess.Popen[bytes]:
+    script = tmp_path / "slow.py"
+    script.write_text(SLOW)
+    work = tmp_path / "work"
+    work.mkdir()
+    process = subprocess.Popen([sys.executable, str(script), str(work)])
+    deadline = time.monotonic() + 20
+    while len(list(work.iterdir())) < 2:
+        assert time.monotonic() < deadline, "the workers did not start"
+        time.sleep(0.02)
+    return process
+
+
+def test_an_interrupt_ends_the_workers_and_their_temporary_files(tmp_path: Path) -> None:
+    process = _start(tmp_path)
+    started = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=20) == 130
+    assert time.monotonic() - started < 10
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+    process = _start(tmp_path)
+    workers = [int(path.stem) for path in (tmp_path / "work").iterdir()]
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 10
+    while any(_runs(worker) for worker in workers):
+        assert time.monotonic() < deadline, "a worker outlived its parent"
+        time.sleep(0.05)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
