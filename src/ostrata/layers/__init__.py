@@ -1,0 +1,1 @@
+"""Tar members -> finished layer: hashing, compression."""
