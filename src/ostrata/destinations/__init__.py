@@ -1,0 +1,1 @@
+"""Image -> somewhere: the record is written last."""

@@ -1,0 +1,1 @@
+"""Places with content: OSTree repositories, OCI layouts and archives, plain files. The rooms that open files."""

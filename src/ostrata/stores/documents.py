@@ -1,0 +1,27 @@
+"""Config and manifest into a directory of blobs, as the last two blobs of an image."""
+
+from __future__ import annotations
+
+from ostrata.codecs import oci
+from ostrata.errors import within
+from ostrata.model.image import Descriptor, Manifest
+from ostrata.stores.blobs import BlobDirectory, missing_blob
+
+
+def write_documents(blobs: BlobDirectory, config: bytes, manifest: bytes) -> Descriptor:
+    """Write config and manifest; all that the manifest names must be there then.
+
+    Returns the manifest's descriptor. Raises: NotFoundError, AccessError.
+    """
+    decoded = oci.decode_manifest(manifest)
+    blobs.write(config)
+    _check_complete(blobs, decoded)
+    digest = blobs.write(manifest)
+    return Descriptor(decoded.media_type, digest, len(manifest))
+
+
+def _check_complete(blobs: BlobDirectory, manifest: Manifest) -> None:
+    for descriptor in (manifest.config, *manifest.layers):
+        if not blobs.has(descriptor.digest, descriptor.size):
+            with within(f"blob {descriptor.digest}"):
+                raise missing_blob()

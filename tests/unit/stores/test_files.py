@@ -1,0 +1,137 @@
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ostrata.errors import AccessError, LimitError, NotFoundError, UnsupportedError
+from ostrata.stores import files
+
+NAME = "a file\nž"
+
+
+def test_a_file_is_there_whole_or_not_at_all(tmp_path):
+    with files.TemporaryFile(str(tmp_path)) as file:
+        file.write(b"abc")
+        assert all(name.startswith(files.TEMPORARY) for name in os.listdir(tmp_path))
+        file.complete(NAME)
+    assert os.listdir(tmp_path) == [NAME]
+    assert (tmp_path / NAME).read_bytes() == b"abc"
+
+
+def test_what_is_not_complete_is_removed(tmp_path):
+    with pytest.raises(KeyboardInterrupt), files.TemporaryFile(str(tmp_path)) as file:
+        file.write(b"abc")
+        raise KeyboardInterrupt
+    with pytest.raises(ZeroDivisionError), files.TemporaryDirectory(str(tmp_path)) as directory:
+        Path(directory.path, "x").write_bytes(b"")
+        raise ZeroDivisionError
+    assert os.listdir(tmp_path) == []
+
+
+def test_an_existing_file_is_replaced(tmp_path):
+    (tmp_path / NAME).write_bytes(b"old")
+    files.write_atomically(str(tmp_path), NAME, b"new")
+    assert (tmp_path / NAME).read_bytes() == b"new"
+
+
+def test_a_missing_directory_is_one_line(tmp_path):
+    with pytest.raises(NotFoundError) as caught:
+        files.write_atomically(str(tmp_path / "a\nb"), "x", b"")
+    assert str(caught.value).isprintable()
+
+
+def test_reading_refuses_what_is_no_regular_file(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "socket"))
+        for path in (tmp_path, tmp_path / "fifo", tmp_path / "socket", Path("/dev/null")):
+            with pytest.raises(UnsupportedError, match="expected a regular file, found a"):
+                files.read_limited(str(path), 10)
+    with pytest.raises(NotFoundError, match=r"absent: no such file or directory$"):
+        files.read_limited(str(tmp_path / "absent"), 10)
+
+
+def test_reading_takes_no_more_than_the_limit(tmp_path):
+    (tmp_path / "large").write_bytes(b"")
+    os.truncate(tmp_path / "large", 400 << 20)
+    with pytest.raises(LimitError, match="expected at most 10 bytes, found 419,430,400"):
+        files.read_limited(str(tmp_path / "large"), 10)
+    (tmp_path / "exact").write_bytes(b"0123456789")
+    assert files.read_limited(str(tmp_path / "exact"), 10) == b"0123456789"
+    with pytest.raises(LimitError):
+        files.read_limited("/proc/self/mountinfo", 10)  # says it has no bytes, and has
+
+
+def test_a_file_is_linked_or_copied_and_never_replaced(tmp_path):
+    (tmp_path / "source").write_bytes(b"abc")
+    files.link_or_copy(str(tmp_path / "source"), str(tmp_path), "link")
+    assert os.path.samefile(tmp_path / "source", tmp_path / "link")
+    (tmp_path / "kept").write_bytes(b"old")
+    files.link_or_copy(str(tmp_path / "source"), str(tmp_path), "kept")
+    assert (tmp_path / "kept").read_bytes() == b"old"
+
+
+def test_a_file_of_another_file_system_is_copied(tmp_path):
+    shared = Path("/dev/shm")
+    if not shared.is_dir() or os.stat(shared).st_dev == os.stat(tmp_path).st_dev:
+        pytest.skip("no second file system here")
+    with files.TemporaryDirectory(str(shared)) as elsewhere:
+        source = Path(elsewhere.path, "source")
+        source.write_bytes(b"abc" * 1000)
+        files.link_or_copy(str(source), str(tmp_path), "copy")
+    assert (tmp_path / "copy").read_bytes() == b"abc" * 1000
+
+
+def test_a_source_that_ends_early_is_an_error(tmp_path):
+    (tmp_path / "source").write_bytes(b"abc")
+    with (
+        open(tmp_path / "source", "rb") as source,
+        files.TemporaryFile(str(tmp_path)) as file,
+        pytest.raises(AccessError, match="expected 10 bytes to copy, found 3"),
+    ):
+        file.copy_from(source.fileno(), 10)
+
+
+HOLDER = """
+import sys, time
+from ostrata.stores import files
+file = files.TemporaryFile(sys.argv[1]); file.write(b"x")
+directory = files.TemporaryDirectory(sys.argv[1])
+other = files.TemporaryFile(sys.argv[1], "0123")
+print("ready", flush=True); time.sleep(60)
+"""
+
+
+def test_only_stale_files_of_ours_are_removed(tmp_path):
+    (tmp_path / "foreign").write_bytes(b"")
+    (tmp_path / ".ostratax").write_bytes(b"")
+    with subprocess.Popen([sys.executable, "-c", HOLDER, tmp_path], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        files.remove_stale(str(tmp_path))
+        assert len(os.listdir(tmp_path)) == 5  # the writer lives
+        process.send_signal(signal.SIGKILL)
+    files.remove_stale(str(tmp_path), "0123")
+    assert len(os.listdir(tmp_path)) == 4
+    files.remove_stale(str(tmp_path))
+    assert sorted(os.listdir(tmp_path)) == [".ostratax", "foreign"]
+
+
+def test_a_symlink_with_our_name_is_left_alone(tmp_path):
+    (tmp_path / "target").write_bytes(b"")
+    (tmp_path / ".ostrata-x").symlink_to("target")
+    files.remove_stale(str(tmp_path))
+    assert (tmp_path / ".ostrata-x").is_symlink()
+    assert (tmp_path / "target").exists()
+
+
+def test_a_region_is_a_file_of_its_own(tmp_path):
+    (tmp_path / "file").write_bytes(b"0123456789")
+    with files.open_region(os.open(tmp_path / "file", os.O_RDONLY), 2, 5) as region:
+        assert region.read() == b"23456"
+        region.seek(-2, os.SEEK_END)
+        assert region.read(10) == b"56"
