@@ -1,0 +1,90 @@
+"""What the commands share: options, JSON on stdout, sizes for people, warnings."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import click
+
+from ostrata.progress import Progress
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def jobs_option(function: Function) -> Function:
+    """``--jobs N``, passed as `jobs`; the default is the number of CPUs available to this process."""
+    return click.option(
+        "-j",
+        "--jobs",
+        type=click.IntRange(1, 1024),
+        default=_default_jobs,
+        show_default="CPUs available",
+        metavar="N",
+        help="Work on N things side by side. The result does not depend on it.",
+    )(function)
+
+
+def _default_jobs() -> int:
+    from ostrata.parallel import available_jobs
+
+    return available_jobs()
+
+
+def quiet_option(function: Function) -> Function:
+    """``--quiet``, passed as `quiet`."""
+    return click.option("-q", "--quiet", is_flag=True, help="Show no progress; errors and warnings only.")(function)
+
+
+def json_option(function: Function) -> Function:
+    """``--json``, passed as `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Write JSON to stdout.")(function)
+
+
+def repo_option(function: Function) -> Function:
+    """``--repo PATH``, required, passed as `repo`."""
+    return click.option(
+        "--repo",
+        required=True,
+        metavar="PATH",
+        type=click.Path(),
+        help="The OSTree repository.",
+    )(function)
+
+
+@contextmanager
+def open_progress(quiet: bool) -> Iterator[Progress]:
+    """A watcher for one run: bars on a terminal, a line every ten seconds elsewhere, warnings only when `quiet`."""
+    from ostrata.cli.progress import progress_for
+
+    watcher = progress_for(quiet, sys.stderr)
+    try:
+        yield watcher
+    finally:
+        watcher.close()
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout; undecodable bytes in names become replacement escapes."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    click.echo(text.encode("utf-8", "backslashreplace"))
+
+
+def format_size(size: int) -> str:
+    """Bytes for people, in powers of 1000: ``999 B``, ``1.2 kB``, ``34 MB``."""
+    if size < 1000:
+        return f"{size} B"
+    number = float(size)
+    for unit in ("kB", "MB", "GB", "TB"):
+        number /= 1000
+        if number < 999.5 or unit == "TB":
+            break
+    return f"{number:.1f} {unit}" if number < 99.95 else f"{number:.0f} {unit}"
+
+
+def warn(message: str) -> None:
+    """One line on stderr."""
+    click.echo(f"ostrata: warning: {message}", err=True)

@@ -1,0 +1,237 @@
+"""`ostrata encapsulate`: an OSTree commit becomes an OCI image.
+
+The fields of --json are stable: commit, manifest {digest, size}, layers [{id, name, digest, size, diff_id, objects,
+how}], reused {layers, bytes}, built {layers, bytes}; sizes in bytes.
+"""
+
+from __future__ import annotations
+
+import platform
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ostrata.cli.common import (
+    format_size,
+    jobs_option,
+    json_option,
+    open_progress,
+    print_json,
+    quiet_option,
+    repo_option,
+)
+
+if TYPE_CHECKING:
+    from ostrata.pipeline.encapsulate import EncapsulateOptions, EncapsulateResult
+
+EPILOG = """\b
+Examples:
+  ostrata encapsulate --repo repo os/stable oci:image:latest
+  ostrata encapsulate --repo repo os/stable oci-archive:os.tar --contentmeta meta.json --compression zstd
+  ostrata encapsulate --repo repo os/stable oci:image:new --contentmeta meta.json --previous oci:image:old
+  ostrata encapsulate --repo repo os/stable docker://registry.example/os:latest --authfile auth.json
+
+\b
+Destinations: oci:PATH[:TAG] and oci-archive:PATH[:TAG]; every other transport of skopeo, through skopeo.
+"""
+
+GO_ARCHITECTURES = {
+    "x86_64": "amd64",
+    "aarch64": "arm64",
+    "armv7l": "arm",
+    "i686": "386",
+    "loongarch64": "loong64",
+}
+"""Names of machines and what Go calls them, where that differs."""
+
+
+@click.command(epilog=EPILOG)
+@repo_option
+@click.argument("rev")
+@click.argument("dest")
+@click.option("--contentmeta", metavar="FILE", help="Which objects share a layer: a contentmeta file (JSON).")
+@click.option("--unmapped", metavar="ID", help="Put objects that the contentmeta does not name into this layer of it.")
+@click.option("--reserved-layer", is_flag=True, help="End with an empty layer, reserved for new packages, as upstream.")
+@click.option(
+    "--layout",
+    type=click.Choice(["bootc", "ostree-ext-0.15"]),
+    default="bootc",
+    show_default=True,
+    help="Whose bytes to write; images of the two layouts share no layers.",
+)
+@click.option(
+    "--format-version",
+    type=click.IntRange(1, 2),
+    help="1: sparse layers; 2: every layer has the parent directories of its files.  [default: 2 for bootc, else 1]",
+)
+@click.option("--compression", type=click.Choice(["gzip", "zstd", "none"]), default="gzip", show_default=True)
+@click.option("--compression-level", type=int, metavar="N", help="The compressor's level.  [default: gzip 6, zstd 3]")
+@click.option("--compression-fast", is_flag=True, help="The compressor's fastest level.")
+@click.option("--previous", metavar="IMAGE", help="Take unchanged layers from this image (oci: or oci-archive:).")
+@click.option("--created", metavar="TIME", help="RFC 3339.  [default: the contentmeta's, else the commit's]")
+@click.option("-l", "--label", "labels", multiple=True, metavar="K=V", help="Set a label; K- removes one. Repeatable.")
+@click.option("--config", metavar="FILE", help="A JSON file with the image config's `config` object to start from.")
+@click.option("--copymeta", multiple=True, metavar="KEY", help="Copy the commit's metadata KEY to a label. Repeatable.")
+@click.option("--copymeta-opt", multiple=True, metavar="KEY", help="The same, if the commit has KEY. Repeatable.")
+@click.option("--cmd", multiple=True, metavar="ARG", help="The image's command, an argument each time.")
+@click.option("--arch", metavar="NAME", help="The image's architecture, by Go's name.  [default: this machine's]")
+@click.option("--authfile", metavar="FILE", help="Passed on to skopeo.")
+@click.option("--tmpdir", metavar="DIR", help="For temporary files of archives and skopeo's copies.")
+@jobs_option
+@quiet_option
+@json_option
+def command(as_json: bool, quiet: bool, **options: Any) -> None:
+    """Write commit REV as an OCI image to DEST; its layers follow a contentmeta file. Prints the manifest's digest."""
+    with open_progress(quiet) as progress:
+        result = run(progress=progress, **options)
+    if as_json:
+        print_json(to_json(result))
+        return
+    if not quiet:
+        click.echo(f"ostrata: {summary(result)}", err=True)
+    click.echo(str(result.manifest.digest))
+
+
+def run(
+    *,
+    repo: str,
+    rev: str,
+    dest: str,
+    previous: str | None,
+    authfile: str | None,
+    tmpdir: str | None,
+    jobs: int,
+    progress: Any,
+    **options: Any,
+) -> EncapsulateResult:
+    """Encapsulate as the options say; shared with `container encapsulate`."""
+    from ostrata.pipeline.encapsulate import encapsulate
+    from ostrata.pipeline.places import open_destination, open_previous
+    from ostrata.stores.ostree_repository import open_repository
+
+    chosen = _options(**options)
+    before = open_previous(previous, progress)
+    with open_destination(dest, authfile=authfile, tmpdir=tmpdir) as destination:
+        return encapsulate(
+            open_repository(repo), rev, destination, chosen, previous=before, jobs=jobs, progress=progress
+        )
+
+
+def _options(
+    *,
+    contentmeta: str | None,
+    unmapped: str | None,
+    reserved_layer: bool,
+    layout: str,
+    format_version: int | None,
+    compression: str,
+    compression_level: int | None,
+    compression_fast: bool,
+    arch: str | None,
+    **config: Any,
+) -> EncapsulateOptions:
+    from ostrata.formats.encapsulated import BOOTC, Layout
+    from ostrata.layers.compressors import compressor
+    from ostrata.pipeline.encapsulate import EncapsulateOptions
+    from ostrata.pipeline.places import read_contentmeta
+
+    if unmapped is not None and contentmeta is None:
+        raise click.UsageError("--unmapped names a layer of a --contentmeta file, which is missing.")
+    default_version = 2 if layout == BOOTC else 1
+    return EncapsulateOptions(
+        layout=Layout(layout, format_version or default_version),
+        compressor=compressor(compression, level=compression_level, fast=compression_fast),
+        contentmeta=read_contentmeta(contentmeta) if contentmeta is not None else None,
+        unmapped=unmapped,
+        reserved_layer=reserved_layer,
+        config=_config_options(**config),
+        architecture=arch or host_architecture(),
+    )
+
+
+def _config_options(
+    *,
+    created: str | None,
+    labels: tuple[str, ...],
+    config: str | None,
+    copymeta: tuple[str, ...],
+    copymeta_opt: tuple[str, ...],
+    cmd: tuple[str, ...],
+) -> Any:
+    from ostrata.codecs.timestamps import parse_rfc3339
+    from ostrata.errors import within
+    from ostrata.formats.encapsulated_config import ConfigOptions
+    from ostrata.pipeline.places import read_base_config
+
+    if created is not None:
+        with within("--created"):
+            parse_rfc3339(created)
+    return ConfigOptions(
+        created=created,
+        labels=tuple(map(_label, labels)),
+        base=read_base_config(config) if config is not None else {},
+        copymeta=copymeta,
+        copymeta_optional=copymeta_opt,
+        cmd=cmd or None,
+    )
+
+
+def _label(text: str) -> tuple[str, str | None]:
+    key, equals, value = text.partition("=")
+    if equals and key:
+        return key, value
+    if not equals and key.endswith("-") and len(key) > 1:
+        return key[:-1], None
+    raise click.BadParameter(f"expected K=V, or K- to remove a label, found '{text}'", param_hint="--label")
+
+
+def host_architecture() -> str:
+    """This machine's architecture by Go's name."""
+    machine = platform.machine()
+    return GO_ARCHITECTURES.get(machine, machine)
+
+
+def to_json(result: EncapsulateResult) -> dict[str, Any]:
+    """The document of --json."""
+    built, reused = _totals(result)
+    return {
+        "commit": result.commit,
+        "manifest": {"digest": str(result.manifest.digest), "size": result.manifest.size},
+        "layers": [
+            {
+                "id": report.layer.created_by,
+                "name": report.layer.descriptor.annotations.get("ostree.components"),
+                "digest": str(report.layer.descriptor.digest),
+                "size": report.layer.descriptor.size,
+                "diff_id": str(report.layer.diff_id),
+                "objects": report.objects,
+                "how": report.how,
+            }
+            for report in result.layers
+        ],
+        "built": built,
+        "reused": reused,
+    }
+
+
+def summary(result: EncapsulateResult) -> str:
+    """One line for people: what was built, what was taken over and why."""
+    from collections import Counter
+
+    built, reused = _totals(result)
+    line = f"{built['layers']} layers built ({format_size(built['bytes'])})"
+    if reused["layers"]:
+        reasons = Counter(report.how for report in result.layers if report.how != "built")
+        why = ", ".join(f"{count} by {how}" for how, count in sorted(reasons.items()))
+        line += f", {reused['layers']} reused ({format_size(reused['bytes'])}): {why}"
+    return line
+
+
+def _totals(result: EncapsulateResult) -> tuple[dict[str, int], dict[str, int]]:
+    built = [report for report in result.layers if report.how == "built"]
+    reused = [report for report in result.layers if report.how != "built"]
+
+    def total(reports: list[Any]) -> dict[str, int]:
+        return {"layers": len(reports), "bytes": sum(report.layer.descriptor.size for report in reports)}
+
+    return total(built), total(reused)

@@ -1,0 +1,393 @@
+"""Encapsulated layers: an OSTree commit as tar members (ostree-rs-ext, ``container encapsulate``).
+
+An image is layer 0, the *ostree layer* (repository skeleton, commit, all metadata objects, all directories), and then
+chunk layers (skeleton, file objects, and a hard link for every path of an object). With no plan there is one layer:
+layer 0 with all content behind it.
+
+Two layouts, which share no chunk layer:
+
+|                       | ostree-ext-0.15                       | bootc                                        |
+|-----------------------|---------------------------------------|----------------------------------------------|
+| xattrs of an object   | OBJ.file-xattrs-link, a hard link to  | OBJ.file-xattrs-link, a regular file; and a  |
+|                       | XSUM.file-xattrs, once per layer      | PAX entry for all but security.selinux       |
+| directory of /usr/etc | ``etc/``                              | ``etc``                                      |
+| var/tmp               | always, even twice                    | unless the commit has it                     |
+| parents in chunks     | never                                 | with format version 2                        |
+
+Paths are those of a booted system: what the commit has in /usr/etc is written as /etc.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from ostrata.codecs import ostree, tar
+from ostrata.errors import UnsupportedError, escape
+from ostrata.model.ostree import CommitDirectory, CommitTree, FileHeader
+from ostrata.model.plan import PlannedObject
+from ostrata.model.tar import TarMember
+from ostrata.model.tree import Attributes
+
+ReadMetadata = Callable[[str, str], bytes]
+"""(kind, checksum) -> the bytes of a commit, dirtree or dirmeta object."""
+ReadHeader = Callable[[str], tuple[FileHeader, int]]
+"""checksum -> a file object's header and its content's size in bytes."""
+
+REPOSITORY = b"sysroot/ostree/repo/"
+OBJECTS = REPOSITORY + b"objects/"
+REPOSITORY_CONFIG = b"[core]\nrepo_version=1\nmode=bare-split-xattrs\n"
+SELINUX = b"security.selinux"
+BOOTC = "bootc"
+OSTREE_EXT_0_15 = "ostree-ext-0.15"
+
+_DEFAULT_DIRECTORY = Attributes(0o755)
+_DEFAULT_FILE = Attributes(0o644)
+_VAR_TMP = Attributes(0o1777)
+_SHOWN_NAMES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Which bytes to write: `name` is BOOTC or OSTREE_EXT_0_15, `format_version` 1 or (bootc only) 2."""
+
+    name: str = BOOTC
+    format_version: int = 2
+
+    def __post_init__(self) -> None:
+        allowed = {BOOTC: (1, 2), OSTREE_EXT_0_15: (1,)}.get(self.name)
+        if allowed is None:
+            raise UnsupportedError(f"unknown layout '{escape(self.name)}'", hint=f"known: {BOOTC}, {OSTREE_EXT_0_15}")
+        if self.format_version not in allowed:
+            versions = " or ".join(map(str, allowed))
+            raise UnsupportedError(f"the layout {self.name} has format version {versions}, not {self.format_version}")
+
+    @property
+    def splits_xattrs(self) -> bool:
+        return self.name == OSTREE_EXT_0_15
+
+    @property
+    def writes_parents(self) -> bool:
+        return self.format_version == 2
+
+
+Parents = Mapping[str, Attributes]
+"""Tar path of each directory -> its attributes, for layouts that write parents."""
+
+
+# What a commit must be
+
+
+def check_encapsulable(commit: CommitTree) -> list[str]:
+    """Refuse what no encapsulated image can hold; return warnings about the rest.
+
+    Raises: UnsupportedError for names that begin with ``.wh.`` (whiteouts in OCI layers) and for content below
+    /sysroot/ostree, where the image keeps the repository.
+    """
+    paths = [directory.path for directory in commit.directories] + [path for path, _ in commit.files]
+    _refuse(
+        [path for path in paths if "/.wh." in path or path.startswith(".wh.")],
+        "begin with .wh., which means a deletion in an image layer",
+        "rename or remove them and commit again",
+    )
+    _refuse(
+        [path for path in paths if path.startswith("sysroot/ostree/") or path == "sysroot/ostree"],
+        "lie below /sysroot/ostree, where the image keeps its OSTree repository",
+        "leave /sysroot empty in the commit",
+    )
+    below = sum(1 for path in paths if path.startswith("sysroot/"))
+    if below:
+        return [f"{below} paths of the commit lie below /sysroot: it should be empty, systems mount their disk there"]
+    return []
+
+
+def _refuse(paths: list[str], why: str, hint: str) -> None:
+    if paths:
+        shown = ", ".join(f"/{escape(path)}" for path in paths[:_SHOWN_NAMES])
+        more = f" and {len(paths) - _SHOWN_NAMES} more" if len(paths) > _SHOWN_NAMES else ""
+        raise UnsupportedError(f"{len(paths)} names {why}: {shown}{more}", hint=hint)
+
+
+# Paths
+
+
+def tar_path(path: str) -> str:
+    """The path of the commit's `path` in a running system: /usr/etc is /etc."""
+    if path == "usr/etc" or path.startswith("usr/etc/"):
+        return path[4:]
+    return path
+
+
+def parent_attributes(directories: Iterable[CommitDirectory]) -> dict[str, Attributes]:
+    """Tar path -> attributes of every directory; /usr/etc wins over a /etc of the commit."""
+    found: dict[str, Attributes] = {}
+    for directory in directories:
+        path = tar_path(directory.path)
+        if path not in found or path != directory.path:
+            found[path] = directory.attributes
+    return found
+
+
+def parents_of(paths: Iterable[str]) -> list[str]:
+    """All directories above the tar paths, each before what is in it, without the root."""
+    found: dict[str, None] = {}
+    for path in paths:
+        _add_parents(path, found)
+    return list(found)
+
+
+def _add_parents(path: str, found: dict[str, None]) -> list[str]:
+    """The directories above `path` that `found` lacks, shallowest first; adds them to it."""
+    missing = []
+    parent = path.rpartition("/")[0]
+    while parent and parent not in found:
+        missing.append(parent)
+        parent = parent.rpartition("/")[0]
+    missing.reverse()
+    found.update(dict.fromkeys(missing))
+    return missing
+
+
+def object_path(kind: str, checksum: str) -> bytes:
+    """Where an object lies in the image."""
+    return f"sysroot/ostree/repo/objects/{checksum[:2]}/{checksum[2:]}.{kind}".encode("ascii")
+
+
+# Entries
+
+
+def _directory(path: bytes, attributes: Attributes) -> bytes:
+    long_name, name = tar.name_fields(path)
+    head = tar.header(name, attributes.mode, attributes.uid, attributes.gid, 0, tar.DIRECTORY)
+    return long_name + head
+
+
+def _file(path: bytes, data: bytes) -> bytes:
+    long_name, name = tar.name_fields(path)
+    head = tar.header(name, _DEFAULT_FILE.mode, 0, 0, len(data), tar.REGULAR)
+    return b"".join((long_name, head, data, tar.padding(len(data))))
+
+
+@lru_cache(maxsize=1)
+def skeleton() -> bytes:
+    """An empty repository: the entries every layer begins with."""
+    names = [b"sysroot", b"sysroot/ostree", b"sysroot/ostree/repo", OBJECTS[:-1]]
+    names += [OBJECTS + b"%02x" % number for number in range(256)]
+    names += [
+        REPOSITORY + name
+        for name in (
+            b"extensions",
+            b"refs",
+            b"refs/heads",
+            b"refs/mirrors",
+            b"refs/remotes",
+            b"state",
+            b"tmp",
+        )
+    ]
+    names.append(REPOSITORY + b"tmp/cache")
+    entries = [_directory(name, _DEFAULT_DIRECTORY) for name in names]
+    return b"".join(entries) + _file(REPOSITORY + b"config", REPOSITORY_CONFIG)
+
+
+# Layer 0
+
+
+def ostree_layer(
+    commit: CommitTree, detached: bytes | None, read_metadata: ReadMetadata, layout: Layout
+) -> Iterator[TarMember]:
+    """The members of layer 0, without the trailer.
+
+    `detached` is the commit's detached metadata. Raises: what `read_metadata` raises.
+    """
+    root = commit.directories[0]
+    yield TarMember(_directory(b"./", root.attributes))
+    yield TarMember(skeleton())
+    yield TarMember(_file(object_path("commit", commit.checksum), read_metadata("commit", commit.checksum)))
+    if detached is not None:
+        yield TarMember(_file(object_path("commitmeta", commit.checksum), detached))
+    metadata = _MetadataObjects(read_metadata)
+    yield from metadata.write("dirmeta", root.dirmeta)
+    yield from metadata.write("dirtree", root.dirtree)
+    yield from _directories(commit, metadata, layout)
+    has_var_tmp = any(directory.path == "var/tmp" for directory in commit.directories)
+    if layout.splits_xattrs or not has_var_tmp:
+        yield TarMember(_directory(b"var/tmp", _VAR_TMP))
+
+
+class _MetadataObjects:
+    """Writes each dirtree and dirmeta object once."""
+
+    def __init__(self, read_metadata: ReadMetadata) -> None:
+        self._read = read_metadata
+        self._written: set[tuple[str, str]] = set()
+
+    def write(self, kind: str, checksum: str) -> Iterator[TarMember]:
+        if (kind, checksum) not in self._written:
+            self._written.add((kind, checksum))
+            yield TarMember(_file(object_path(kind, checksum), self._read(kind, checksum)))
+
+
+def _directories(commit: CommitTree, metadata: _MetadataObjects, layout: Layout) -> Iterator[TarMember]:
+    """Every directory below the root: its dirmeta object, its entry, its dirtree object.
+
+    /sysroot and all below it have no entries: they are the skeleton's. Upstream leaves out their objects too, and
+    then the imported repository lacks them; here they follow at the end, where nothing else has brought them.
+    """
+    left_out = []
+    for directory in commit.directories[1:]:
+        if directory.path == "sysroot":
+            yield from metadata.write("dirmeta", directory.dirmeta)
+        if directory.path == "sysroot" or directory.path.startswith("sysroot/"):
+            left_out.append(directory)
+            continue
+        yield from metadata.write("dirmeta", directory.dirmeta)
+        yield TarMember(_directory(_directory_path(directory.path, layout), directory.attributes))
+        yield from metadata.write("dirtree", directory.dirtree)
+    for directory in left_out:
+        yield from metadata.write("dirmeta", directory.dirmeta)
+        yield from metadata.write("dirtree", directory.dirtree)
+
+
+def _directory_path(path: str, layout: Layout) -> bytes:
+    slash = "/" if path == "usr/etc" and layout.splits_xattrs else ""
+    return f"./{tar_path(path)}{slash}".encode()
+
+
+# Content
+
+
+def chunk_layer(
+    objects: Iterable[PlannedObject], parents: Parents, read_header: ReadHeader, layout: Layout
+) -> Iterator[TarMember]:
+    """The members of a chunk layer, without the trailer. Raises: what `read_header` raises."""
+    yield TarMember(skeleton())
+    yield from content(objects, parents, read_header, layout)
+
+
+def content(
+    objects: Iterable[PlannedObject], parents: Parents, read_header: ReadHeader, layout: Layout
+) -> Iterator[TarMember]:
+    """The file objects, each with its xattrs before it and its paths behind it."""
+    xattrs_written: set[str] = set()
+    parents_written: dict[str, None] = {}
+    for item in objects:
+        header, size = read_header(item.checksum)
+        stored = _StoredObject.of(item.checksum, header, size)
+        if layout.splits_xattrs:
+            before = _split_xattrs(item.checksum, header, xattrs_written)
+        else:
+            before = _xattrs_file(item.checksum, header)
+        yield TarMember(before + stored.entry, item.checksum if size else None, header, size)
+        yield TarMember(_path_entries(item, stored, parents if layout.writes_parents else {}, parents_written))
+
+
+def _split_xattrs(checksum: str, header: FileHeader, written: set[str]) -> bytes:
+    data = ostree.encode_xattrs(header.attributes.xattrs)
+    xattrs_checksum = hashlib.sha256(data).hexdigest()
+    target = object_path("file-xattrs", xattrs_checksum)
+    first = b"" if xattrs_checksum in written else _file(target, data)
+    written.add(xattrs_checksum)
+    long_name, name = tar.name_fields(object_path("file-xattrs-link", checksum))
+    long_link, link = tar.link_fields(target)
+    head = tar.header(name, _DEFAULT_FILE.mode, 0, 0, 0, tar.HARD_LINK, link)
+    return b"".join((first, long_name, long_link, head))
+
+
+def _xattrs_file(checksum: str, header: FileHeader) -> bytes:
+    xattrs = header.attributes.xattrs
+    entry = _file(object_path("file-xattrs-link", checksum), ostree.encode_xattrs(xattrs))
+    # SELinux labels stay out: container runtimes set their own.
+    visible = [(b"SCHILY.xattr." + name, value) for name, value in xattrs if name != SELINUX]
+    return entry + tar.pax_entry(visible) if visible else entry
+
+
+@dataclass(frozen=True, slots=True)
+class _StoredObject:
+    """An object's own entry, and the fields that the entries of its paths inherit."""
+
+    entry: bytes
+    attributes: Attributes
+    path: bytes
+    name: bytes
+    link: bytes
+    is_empty: bool
+
+    @classmethod
+    def of(cls, checksum: str, header: FileHeader, size: int) -> _StoredObject:
+        attributes = header.attributes
+        path = object_path("file", checksum)
+        name = tar.fill(tar.EMPTY_FIELD, path)[0]
+        kind, long_link, link = tar.REGULAR, b"", tar.EMPTY_FIELD
+        if header.target is not None:
+            kind = tar.SYMLINK
+            long_link, link = tar.link_fields(header.target.encode("utf-8"))
+        entry = tar.header(name, attributes.mode, attributes.uid, attributes.gid, size, kind, link)
+        is_empty = kind == tar.REGULAR and size == 0
+        return cls(long_link + entry, attributes, path, name, link, is_empty)
+
+
+def _path_entries(
+    item: PlannedObject, stored: _StoredObject, parents: Parents, parents_written: dict[str, None]
+) -> bytes:
+    """A hard link to the object for each path; an empty file is written again instead.
+
+    Empty files are often changed in place by container builds, which must not change the object.
+    """
+    if stored.is_empty:
+        kind, link = tar.REGULAR, tar.EMPTY_FIELD
+    else:
+        kind, link = tar.HARD_LINK, tar.fill(stored.link, stored.path)[0]
+    attributes = stored.attributes
+    entries = []
+    for commit_path in item.paths:
+        path = tar_path(commit_path)
+        if parents:
+            missing = _add_parents(path, parents_written)
+            entries += [_directory(parent.encode("utf-8"), parents[parent]) for parent in missing]
+        long_name, name = tar.name_fields(path.encode("utf-8"), stored.name)
+        entries.append(long_name)
+        entries.append(tar.header(name, attributes.mode, attributes.uid, attributes.gid, 0, kind, link))
+    return b"".join(entries)
+
+
+# Recipes
+
+
+def recipe(objects: Iterable[PlannedObject], parents: Parents, layout: Layout, *more: str) -> str:
+    """The checksum of everything that decides a chunk layer's tar; of `more` too (media type, compression).
+
+    Equal recipes mean equal bytes, so a layer whose recipe is known need not be read again.
+    """
+    hasher = hashlib.sha256()
+
+    def add(*fields: str) -> None:
+        # Paths have no NUL, so the fields cannot run into each other.
+        hasher.update("\0".join((*fields, "\n\0")).encode("utf-8"))
+
+    add("ostrata layer recipe 1", layout.name, str(layout.format_version), *more)
+    paths: list[str] = []
+    for item in objects:
+        add(item.checksum, *item.paths)
+        paths.extend(map(tar_path, item.paths))
+    if layout.writes_parents:
+        for path in parents_of(paths):
+            attributes = parents[path]
+            add("parent", path, str(attributes.uid), str(attributes.gid), str(attributes.mode))
+    return hasher.hexdigest()
+
+
+def ostree_layer_recipe(commit: CommitTree, detached: bytes | None, layout: Layout, *more: str) -> str:
+    """The same for layer 0 without content: the commit and its detached metadata decide."""
+    hasher = hashlib.sha256(hashlib.sha256(detached or b"").digest())
+    for field in (
+        "ostrata ostree layer recipe 1",
+        layout.name,
+        str(layout.format_version),
+        commit.checksum,
+        *more,
+    ):
+        hasher.update(field.encode("utf-8") + b"\0")
+    return hasher.hexdigest()

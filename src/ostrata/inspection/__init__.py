@@ -1,0 +1,1 @@
+"""Questions about images: what is inside, is it whole?"""

@@ -1,0 +1,1 @@
+"""The stories, one module each: which floors work together, in which order."""

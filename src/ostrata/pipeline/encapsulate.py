@@ -1,0 +1,319 @@
+"""An OSTree commit becomes an OCI image.
+
+1. The commit's paths are read, without touching a file object.
+2. The contentmeta says which objects share a layer; without it everything is in one layer.
+3. A layer whose recipe the previous image knows is taken from there, unread.
+4. The others are work units, written side by side into the destination's blobs.
+5. Config and manifest follow, and make the image visible.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from ostrata import parallel
+from ostrata.codecs import oci, plan_label
+from ostrata.errors import within
+from ostrata.formats import encapsulated, encapsulated_config
+from ostrata.formats.encapsulated import Layout
+from ostrata.formats.encapsulated_config import ConfigOptions
+from ostrata.layers.compressors import Compressor, Gzip
+from ostrata.layers.writer import LayerBytes, tar_blocks, write_layer
+from ostrata.model.digest import Digest
+from ostrata.model.image import Descriptor, Image, Layer, Platform
+from ostrata.model.ostree import CommitTree, FileHeader
+from ostrata.model.plan import Contentmeta, PlannedObject
+from ostrata.model.tar import TarMember
+from ostrata.model.tree import Attributes
+from ostrata.pipeline.previous import NO_PREVIOUS, PreviousImage
+from ostrata.planning.contentmeta import plan_layers, plan_one_layer
+from ostrata.progress import SILENT, Progress
+from ostrata.protocols import BlobDirectory, Destination
+from ostrata.sources.ostree_commit import read_commit_tree
+from ostrata.stores.ostree_repository import OstreeRepository, open_repository
+
+MAX_LAYERS = 127
+"""More layers than this do not start on common container runtimes (the kernel's overlay mounts)."""
+
+BUILT = "built"
+SAME_RECIPE = "same recipe"
+SAME_DIFF_ID = "same diff_id"
+
+
+@dataclass(frozen=True, slots=True)
+class EncapsulateOptions:
+    """How to encapsulate. `unmapped` is the id of the layer for objects that the contentmeta does not name."""
+
+    layout: Layout = field(default_factory=Layout)
+    compressor: Compressor = field(default_factory=Gzip)
+    contentmeta: Contentmeta | None = None
+    unmapped: str | None = None
+    reserved_layer: bool = False
+    config: ConfigOptions = field(default_factory=ConfigOptions)
+    architecture: str = "amd64"
+
+
+@dataclass(frozen=True, slots=True)
+class LayerReport:
+    """One layer of the result: `how` is BUILT, SAME_RECIPE or SAME_DIFF_ID."""
+
+    layer: Layer
+    tar_size: int | None
+    objects: int
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
+class EncapsulateResult:
+    """The image that was written."""
+
+    commit: str
+    manifest: Descriptor
+    layers: tuple[LayerReport, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerUnit:
+    """A work unit: write one layer. With a `tree` it is layer 0 (and all content with it, if there are objects)."""
+
+    repository: str
+    layout: Layout
+    compressor: Compressor
+    blobs: BlobDirectory
+    objects: tuple[PlannedObject, ...]
+    parents: Mapping[str, Attributes]
+    known: frozenset[Digest]
+    threads: int
+    tree: CommitTree | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """A layer before it is written: `id` is for machines and the history line, `name` says what is in it."""
+
+    id: str
+    name: str
+    objects: tuple[PlannedObject, ...]
+    parents: Mapping[str, Attributes]
+    recipe: str
+    tree: CommitTree | None = None
+
+
+def encapsulate(
+    repository: OstreeRepository,
+    revision: str,
+    destination: Destination,
+    options: EncapsulateOptions,
+    *,
+    previous: PreviousImage = NO_PREVIOUS,
+    jobs: int = 1,
+    progress: Progress = SILENT,
+) -> EncapsulateResult:
+    """Write the commit that `revision` names to `destination` as an image.
+
+    The manifest's digest is a function of the commit, the options, the previous image and the versions of the
+    compression libraries; not of `jobs`, the day, or the order of directories.
+
+    Raises: every family of OstrataError; the destination then shows what it showed before.
+    """
+    commit = read_commit_tree(repository, revision)
+    with within(f"commit {commit.checksum}"):
+        for message in encapsulated.check_encapsulable(commit):
+            progress.warn(message)
+        drafts = _draft_layers(repository, commit, options, progress)
+    contentmeta = options.contentmeta
+    text = encapsulated_config.describe(
+        commit,
+        options.config,
+        contentmeta.created if contentmeta else None,
+        contentmeta.labels if contentmeta else {},
+    )
+    if len(drafts) > MAX_LAYERS:
+        progress.warn(f"{len(drafts)} layers: container runtimes start images of at most {MAX_LAYERS}")
+    reports = _write_layers(repository, drafts, destination, options, previous, jobs, progress)
+    image = _image(text, drafts, reports, options)
+    manifest = _write_image(image, destination)
+    return EncapsulateResult(commit.checksum, manifest, tuple(reports))
+
+
+# Which layers
+
+
+def _draft_layers(
+    repository: OstreeRepository, commit: CommitTree, options: EncapsulateOptions, progress: Progress
+) -> list[_Draft]:
+    more = (options.compressor.media_type, options.compressor.options())
+    attributes = encapsulated.parent_attributes(commit.directories)
+
+    def chunk(identifier: str, name: str, objects: tuple[PlannedObject, ...]) -> _Draft:
+        parents = _parents(objects, attributes, options.layout)
+        recipe = encapsulated.recipe(objects, parents, options.layout, *more)
+        return _Draft(identifier, name, objects, parents, recipe)
+
+    first = _first_layer(repository, commit, options, more)
+    chunks = []
+    if options.contentmeta is not None:
+        plan = plan_layers(options.contentmeta, commit, unmapped=options.unmapped)
+        _warn_about(plan.empty_layers, plan.unknown_objects, progress)
+        chunks = [chunk(layer.id, layer.name, layer.objects) for layer in plan.layers]
+    if options.reserved_layer:
+        chunks.append(chunk(encapsulated_config.RESERVED_LAYER, "", ()))
+    return [first, *chunks]
+
+
+def _first_layer(
+    repository: OstreeRepository,
+    commit: CommitTree,
+    options: EncapsulateOptions,
+    more: tuple[str, ...],
+) -> _Draft:
+    objects = plan_one_layer(commit) if options.contentmeta is None else ()
+    detached = repository.read_detached_metadata(commit.checksum)
+    content = "with content" if options.contentmeta is None else "without content"
+    recipe = encapsulated.ostree_layer_recipe(commit, detached, options.layout, content, *more)
+    history = encapsulated_config.ostree_layer_history(commit)
+    # No parents: layer 0 has every directory already.
+    return _Draft(history, "", objects, {}, recipe, replace(commit, files=()))
+
+
+def _parents(
+    objects: tuple[PlannedObject, ...], attributes: Mapping[str, Attributes], layout: Layout
+) -> dict[str, Attributes]:
+    if not layout.writes_parents:
+        return {}
+    paths = (encapsulated.tar_path(path) for item in objects for path in item.paths)
+    return {path: attributes[path] for path in encapsulated.parents_of(paths)}
+
+
+def _warn_about(empty_layers: tuple[str, ...], unknown_objects: int, progress: Progress) -> None:
+    if unknown_objects:
+        progress.warn(f"{unknown_objects} objects of the mapping are not in the commit")
+    if empty_layers:
+        progress.warn(f"{len(empty_layers)} layers of the contentmeta have no objects and are left out")
+
+
+# Writing them
+
+
+def _write_layers(
+    repository: OstreeRepository,
+    drafts: list[_Draft],
+    destination: Destination,
+    options: EncapsulateOptions,
+    previous: PreviousImage,
+    jobs: int,
+    progress: Progress,
+) -> list[LayerReport]:
+    media_type = options.compressor.media_type
+    reused = {
+        position: found
+        for position, draft in enumerate(drafts)
+        if (found := previous.by_recipe(draft.recipe, media_type)) is not None
+    }
+    units = [
+        LayerUnit(
+            repository.path,
+            options.layout,
+            options.compressor,
+            destination.blobs,
+            draft.objects,
+            draft.parents,
+            previous.diff_ids(media_type),
+            jobs,
+            draft.tree,
+        )
+        for position, draft in enumerate(drafts)
+        if position not in reused
+    ]
+    weights = [_weight(repository, unit) for unit in units]
+    progress.start("writing layers", sum(weights))
+    written = parallel.run(write_unit, units, jobs=jobs, weights=weights, on_advance=progress.advance)
+    reports = []
+    for position, draft in enumerate(drafts):
+        if position in reused:
+            diff_id, known = reused[position]
+            reports.append(_report(draft, diff_id, known, None, SAME_RECIPE))
+        else:
+            reports.append(_report_written(draft, next(written), previous, media_type))
+    _take_over([report.layer.descriptor for report in reports if report.how != BUILT], previous, destination)
+    return reports
+
+
+def _take_over(descriptors: list[Descriptor], previous: PreviousImage, destination: Destination) -> None:
+    if previous.store is not None:
+        for descriptor in descriptors:
+            destination.blobs.adopt(previous.store, descriptor)
+
+
+def _weight(repository: OstreeRepository, unit: LayerUnit) -> int:
+    return sum(repository.stored_size(item.checksum) for item in unit.objects)
+
+
+def write_unit(unit: LayerUnit) -> LayerBytes:
+    """The work unit's function."""
+    repository = open_repository(unit.repository)
+
+    def blocks() -> Iterator[bytes]:
+        return tar_blocks(_members(unit, repository), read_content)
+
+    def read_content(checksum: str, header: FileHeader, size: int) -> Iterator[bytes]:
+        for piece in repository.read_content(checksum, header, size):
+            parallel.advance(len(piece))
+            yield piece
+
+    return write_layer(blocks, unit.compressor, unit.blobs.create, known=unit.known, threads=unit.threads)
+
+
+def _members(unit: LayerUnit, repository: OstreeRepository) -> Iterator[TarMember]:
+    layout = unit.layout
+    if unit.tree is None:
+        yield from encapsulated.chunk_layer(unit.objects, unit.parents, repository.read_header, layout)
+        return
+    detached = repository.read_detached_metadata(unit.tree.checksum)
+    yield from encapsulated.ostree_layer(unit.tree, detached, repository.read_metadata, layout)
+    yield from encapsulated.content(unit.objects, unit.parents, repository.read_header, layout)
+
+
+def _report_written(draft: _Draft, written: LayerBytes, previous: PreviousImage, media_type: str) -> LayerReport:
+    if written.blob is None:
+        known = previous.by_diff_id(written.diff_id, media_type)
+        return _report(draft, written.diff_id, known, written.tar_size, SAME_DIFF_ID)
+    descriptor = Descriptor(media_type, written.blob, written.blob_size)
+    return _report(draft, written.diff_id, descriptor, written.tar_size, BUILT)
+
+
+def _report(draft: _Draft, diff_id: Digest, descriptor: Descriptor, tar_size: int | None, how: str) -> LayerReport:
+    annotations = {encapsulated_config.COMPONENTS: draft.name} if draft.tree is None else {}
+    layer = Layer(replace(descriptor, annotations=annotations), diff_id, draft.id)
+    return LayerReport(layer, tar_size, len(draft.objects), how)
+
+
+# The image
+
+
+def _image(
+    text: encapsulated_config.ImageText,
+    drafts: list[_Draft],
+    reports: list[LayerReport],
+    options: EncapsulateOptions,
+) -> Image:
+    final = {encapsulated_config.FINAL_DIFF_ID: str(reports[-1].layer.diff_id)}
+    carried = [
+        plan_label.CarriedLayer(draft.id, draft.name, draft.recipe, report.layer.diff_id, report.layer.descriptor.size)
+        for draft, report in zip(drafts, reports, strict=True)
+    ]
+    text = encapsulated_config.with_labels(text, final, config_only=plan_label.encode(carried))
+    return Image(
+        Platform(options.architecture),
+        text.created,
+        tuple(report.layer for report in reports),
+        text.container_config,
+        text.labels,
+    )
+
+
+def _write_image(image: Image, destination: Destination) -> Descriptor:
+    config = oci.encode_config(image)
+    manifest = oci.encode_manifest(image, oci.config_descriptor(config))
+    return destination.write_image(config, manifest, image.platform)

@@ -1,0 +1,1 @@
+"""What shares a layer: pure decisions, no I/O."""

@@ -1,0 +1,1 @@
+"""Store -> tree: what a source consists of."""

@@ -1,0 +1,235 @@
+"""How a repository of each mode keeps file objects: one reader per mode.
+
+| mode              | content            | owner and mode       | xattrs             | symlinks          |
+|-------------------|--------------------|----------------------|--------------------|-------------------|
+| archive           | deflated, `.filez` | header in the file   | header in the file | header only       |
+| bare              | the file           | the inode            | the inode          | real symlinks     |
+| bare-user         | the file           | xattr user.ostreemeta| the same xattr     | files with target |
+| bare-user-only    | the file           | the inode's mode, 0:0| none               | real symlinks     |
+| bare-split-xattrs | the file           | the inode            | OBJ.file-xattrs-link| real symlinks    |
+
+`read_header` opens no content (but for archive, where the header is in the same file). No reader follows a symlink:
+an object that should be a file and is a symlink, FIFO or device is refused unopened.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from ostrata.codecs import ostree
+from ostrata.errors import MalformedError, NotFoundError, UnsupportedError, escape
+from ostrata.model.ostree import FileHeader
+from ostrata.model.tree import Xattrs
+
+PIECE = 1 << 20
+"""Bytes of the pieces in which content is read."""
+
+_ARCHIVE_HEAD = 4096
+_OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_NO_XATTRS = (errno.ENODATA, errno.ENOTSUP)
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectReader:
+    """How to read one mode's file objects.
+
+    `read_header(path)` gives the header and the size in bytes of the content; `read_content(path, size)` its pieces.
+    """
+
+    suffix: str
+    read_header: Callable[[str], tuple[FileHeader, int]]
+    read_content: Callable[[str, int], Iterator[bytes]]
+
+
+def open_regular(path: str) -> int:
+    """A descriptor for reading the regular file `path`.
+
+    Raises: MalformedError when it is anything else, a symlink included; OSError.
+    """
+    try:
+        descriptor = os.open(path, _OPEN_FLAGS)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise MalformedError("expected a regular file, found a symlink", where=escape(path)) from None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise MalformedError("expected a regular file", where=escape(path))
+    return descriptor
+
+
+def read_whole(path: str, limit: int) -> bytes:
+    """The bytes of the regular file `path`. Raises: MalformedError over `limit` bytes or for another file; OSError."""
+    descriptor = open_regular(path)
+    try:
+        size = os.fstat(descriptor).st_size
+        if size > limit:
+            raise MalformedError(f"expected at most {limit} bytes, found {size}", where=escape(path))
+        data = os.read(descriptor, size + 1)
+        while len(data) < size:
+            more = os.read(descriptor, size + 1 - len(data))
+            if not more:
+                break
+            data += more
+        return data
+    finally:
+        os.close(descriptor)
+
+
+def _read_pieces(path: str, size: int) -> Iterator[bytes]:
+    descriptor = open_regular(path)
+    try:
+        left = size
+        while left >= 0:
+            wanted = min(PIECE, left + 1)
+            piece = os.read(descriptor, wanted)
+            left -= len(piece)
+            if left < 0:
+                raise MalformedError(f"expected {size} bytes, found more", where=escape(path))
+            yield piece
+            if len(piece) < wanted:  # the end of the file: no need to ask again
+                break
+    finally:
+        os.close(descriptor)
+    if left:
+        raise MalformedError(f"expected {size} bytes, found {size - left}", where=escape(path))
+
+
+# archive
+
+
+def _archive_header(path: str) -> tuple[FileHeader, int]:
+    descriptor = open_regular(path)
+    try:
+        header, size, _ = _read_archive_head(descriptor)
+    finally:
+        os.close(descriptor)
+    return header, size
+
+
+def _archive_content(path: str, size: int) -> Iterator[bytes]:
+    descriptor = open_regular(path)
+    try:
+        _, _, rest = _read_archive_head(descriptor)
+        yield from _inflate(descriptor, rest, size, path)
+    finally:
+        os.close(descriptor)
+
+
+def _read_archive_head(descriptor: int) -> tuple[FileHeader, int, bytes]:
+    """The header, the content's size, and what was read of the deflate stream."""
+    data = os.read(descriptor, _ARCHIVE_HEAD)
+    if len(data) >= 8:
+        wanted = 8 + int.from_bytes(data[:4], "big")
+        if wanted > ostree.MAX_METADATA_OBJECT:
+            raise MalformedError(f"an archived file object with a header of {wanted} bytes")
+        while len(data) < wanted and (more := os.read(descriptor, wanted - len(data))):
+            data += more
+    header, size, end = ostree.decode_archive_header(data)
+    return header, size, data[end:]
+
+
+def _inflate(descriptor: int, data: bytes, size: int, path: str) -> Iterator[bytes]:
+    decompressor = zlib.decompressobj(-zlib.MAX_WBITS)
+    produced = 0
+    while not decompressor.eof:
+        data = data or os.read(descriptor, PIECE)
+        if not data:
+            raise MalformedError("the deflated content ends early", where=escape(path))
+        try:
+            piece = decompressor.decompress(data, PIECE)
+        except zlib.error as error:
+            raise MalformedError(f"the deflated content is damaged: {error}", where=escape(path)) from None
+        data = decompressor.unconsumed_tail
+        produced += len(piece)
+        if produced > size:
+            raise MalformedError(f"expected {size} bytes of content, found more", where=escape(path))
+        if piece:
+            yield piece
+    if decompressor.unused_data or os.read(descriptor, 1):
+        raise MalformedError("data after the deflated content", where=escape(path))
+    if produced != size:
+        raise MalformedError(f"expected {size} bytes of content, found {produced}", where=escape(path))
+
+
+# bare-user
+
+
+def _bare_user_header(path: str) -> tuple[FileHeader, int]:
+    try:
+        meta = os.getxattr(path, "user.ostreemeta", follow_symlinks=False)
+    except OSError as error:
+        # The kernel refuses user.* on symlinks and special files with EPERM.
+        if error.errno in (*_NO_XATTRS, errno.EPERM):
+            raise MalformedError("the object has no user.ostreemeta attribute", where=escape(path)) from None
+        raise
+    uid, gid, mode, xattrs = ostree.decode_ostreemeta(meta)
+    if stat.S_ISLNK(mode):
+        target = read_whole(path, 1 << 16).split(b"\0", 1)[0]
+        return ostree.file_header(uid, gid, mode, xattrs, _decode_target(target)), 0
+    return ostree.file_header(uid, gid, mode, xattrs, ""), os.stat(path, follow_symlinks=False).st_size
+
+
+# bare, bare-user-only, bare-split-xattrs: the inode says what it is
+
+
+def _bare_header(path: str) -> tuple[FileHeader, int]:
+    return _inode_header(path, ostree.encode_xattrs(read_xattrs(path)))
+
+
+def _bare_user_only_header(path: str) -> tuple[FileHeader, int]:
+    return _inode_header(path, b"", owned_by_root=True)
+
+
+def _split_xattrs_header(path: str) -> tuple[FileHeader, int]:
+    return _inode_header(path, read_whole(path + "-xattrs-link", ostree.MAX_METADATA_OBJECT))
+
+
+def _inode_header(path: str, xattrs: bytes, *, owned_by_root: bool = False) -> tuple[FileHeader, int]:
+    status = os.lstat(path)
+    uid, gid = (0, 0) if owned_by_root else (status.st_uid, status.st_gid)
+    if stat.S_ISLNK(status.st_mode):
+        target = _decode_target(os.fsencode(os.readlink(path)))
+        return ostree.file_header(uid, gid, status.st_mode, xattrs, target), 0
+    return ostree.file_header(uid, gid, status.st_mode, xattrs, ""), status.st_size
+
+
+def read_xattrs(path: str) -> Xattrs:
+    """The extended attributes of the inode `path` itself, sorted by name. Raises: OSError."""
+    try:
+        names = os.listxattr(path, follow_symlinks=False)
+    except OSError as error:
+        if error.errno in _NO_XATTRS:
+            return ()
+        raise
+    pairs = ((os.fsencode(name), os.getxattr(path, name, follow_symlinks=False)) for name in names)
+    return tuple(sorted(pairs))
+
+
+def _decode_target(target: bytes) -> str:
+    try:
+        return target.decode("utf-8")
+    except UnicodeDecodeError:
+        raise UnsupportedError(f"the symlink target '{escape(target)}' is not UTF-8") from None
+
+
+READERS: dict[str, ObjectReader] = {
+    "archive": ObjectReader(".filez", _archive_header, _archive_content),
+    "bare": ObjectReader(".file", _bare_header, _read_pieces),
+    "bare-user": ObjectReader(".file", _bare_user_header, _read_pieces),
+    "bare-user-only": ObjectReader(".file", _bare_user_only_header, _read_pieces),
+    "bare-split-xattrs": ObjectReader(".file", _split_xattrs_header, _read_pieces),
+}
+"""Reader by repository mode."""
+
+
+def missing_object(kind: str, checksum: str) -> NotFoundError:
+    """The error for an object that no repository has."""
+    return NotFoundError(
+        f"{kind} object {checksum} is missing", hint="the repository is incomplete; `ostree fsck` tells more"
+    )
