@@ -39,7 +39,7 @@ def contentmeta(repository: OstreeRepository, revision: str, most: int | None = 
     for path, checksum in commit.files:
         if checksum not in mapping:
             mapping[checksum] = owners.get(path, UNOWNED)
-            sizes[mapping[checksum]] += repository.stored_size(checksum)
+            sizes[mapping[checksum]] += repository.estimated_size(checksum)
     if most is not None:
         kept = {name for name, _ in sizes.most_common(most - 1)}
         mapping = {checksum: name if name in kept else OTHERS for checksum, name in mapping.items()}
@@ -82,9 +82,7 @@ def source_packages(status: str) -> dict[str, str]:
 
 
 def read_text(repository: OstreeRepository, files: dict[str, str], path: str) -> str:
-    checksum = files[path]
-    header, size = repository.read_header(checksum)
-    return b"".join(repository.read_content(checksum, header, size)).decode("utf-8", "replace")
+    return b"".join(repository.open_file(files[path]).content).decode("utf-8", "replace")
 
 
 if __name__ == "__main__":

@@ -178,7 +178,8 @@ def _file_name(name: bytes) -> str:
 
 @lru_cache(maxsize=16384)
 def encode_file_header(header: FileHeader) -> bytes:
-    """What a file checksum begins with: a length prefix, and ``(uuuusa(ayay))``: uid, gid, mode, rdev, target, xattrs."""
+    """What a file checksum begins with: a length prefix, and ``(uuuusa(ayay))``: uid, gid, mode, rdev, target,
+    xattrs."""
     return _framed(_owner(header), header)
 
 

@@ -95,6 +95,8 @@ def name_fields(path: bytes, onto: bytes = EMPTY_FIELD) -> tuple[bytes, bytes]:
     if len(stored) <= FIELD:
         return b"", fill(onto, stored)[0]
     cut = _without_dot(path[:FIELD].decode("utf-8", "ignore").encode("utf-8"))
+    # A name like ``.x`` may be cut to ``.``, which is no component to the crate.
+    cut = cut.removesuffix(b"/.")
     # The field is filled with what fits of the name first: to be seen only where the cut name is shorter.
     field = cut if len(cut) == FIELD else fill(fill(onto, stored)[0], cut)[0]
     return long_entry(b"L", path), field

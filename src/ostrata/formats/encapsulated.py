@@ -26,15 +26,15 @@ from functools import lru_cache
 
 from ostrata.codecs import ostree, tar
 from ostrata.errors import UnsupportedError, escape
-from ostrata.model.ostree import CommitDirectory, CommitTree, FileHeader
+from ostrata.model.ostree import CommitDirectory, CommitTree, FileHeader, FileObject
 from ostrata.model.plan import PlannedObject
 from ostrata.model.tar import TarMember
 from ostrata.model.tree import Attributes
 
 ReadMetadata = Callable[[str, str], bytes]
 """(kind, checksum) -> the bytes of a commit, dirtree or dirmeta object."""
-ReadHeader = Callable[[str], tuple[FileHeader, int]]
-"""checksum -> a file object's header and its content's size in bytes."""
+OpenFile = Callable[[str], FileObject]
+"""checksum -> the open file object, which checks itself while it is read."""
 
 REPOSITORY = b"sysroot/ostree/repo/"
 OBJECTS = REPOSITORY + b"objects/"
@@ -97,10 +97,22 @@ def check_encapsulable(commit: CommitTree) -> list[str]:
         "lie below /sysroot/ostree, where the image keeps its OSTree repository",
         "leave /sysroot empty in the commit",
     )
+    _refuse(
+        _in_both_etcs(paths, {path for path, _ in commit.files}),
+        "are in /etc too, and an image has one place for both",
+        "keep configuration in /usr/etc only",
+    )
     below = sum(1 for path in paths if path.startswith("sysroot/"))
     if below:
         return [f"{below} paths of the commit lie below /sysroot: it should be empty, systems mount their disk there"]
     return []
+
+
+def _in_both_etcs(paths: list[str], files: set[str]) -> list[str]:
+    """Paths below /usr/etc whose place in the image another path has; two directories share theirs."""
+    known = set(paths)
+    below = ((path, tar_path(path)) for path in paths if path.startswith("usr/etc/"))
+    return [path for path, other in below if other in known and (path in files or other in files)]
 
 
 def _refuse(paths: list[str], why: str, hint: str) -> None:
@@ -260,27 +272,27 @@ def _directory_path(path: str, layout: Layout) -> bytes:
 
 
 def chunk_layer(
-    objects: Iterable[PlannedObject], parents: Parents, read_header: ReadHeader, layout: Layout
+    objects: Iterable[PlannedObject], parents: Parents, open_file: OpenFile, layout: Layout
 ) -> Iterator[TarMember]:
-    """The members of a chunk layer, without the trailer. Raises: what `read_header` raises."""
+    """The members of a chunk layer, without the trailer. Raises: what `open_file` raises."""
     yield TarMember(skeleton())
-    yield from content(objects, parents, read_header, layout)
+    yield from content(objects, parents, open_file, layout)
 
 
 def content(
-    objects: Iterable[PlannedObject], parents: Parents, read_header: ReadHeader, layout: Layout
+    objects: Iterable[PlannedObject], parents: Parents, open_file: OpenFile, layout: Layout
 ) -> Iterator[TarMember]:
     """The file objects, each with its xattrs before it and its paths behind it."""
     xattrs_written: set[str] = set()
     parents_written: dict[str, None] = {}
     for item in objects:
-        header, size = read_header(item.checksum)
-        stored = _StoredObject.of(item.checksum, header, size)
+        file = open_file(item.checksum)
+        stored = _StoredObject.of(item.checksum, file)
         if layout.splits_xattrs:
-            before = _split_xattrs(item.checksum, header, xattrs_written)
+            before = _split_xattrs(item.checksum, file.header, xattrs_written)
         else:
-            before = _xattrs_file(item.checksum, header)
-        yield TarMember(before + stored.entry, item.checksum if size else None, header, size)
+            before = _xattrs_file(item.checksum, file.header)
+        yield TarMember(before + stored.entry, file.content, file.size)
         yield TarMember(_path_entries(item, stored, parents if layout.writes_parents else {}, parents_written))
 
 
@@ -316,16 +328,16 @@ class _StoredObject:
     is_empty: bool
 
     @classmethod
-    def of(cls, checksum: str, header: FileHeader, size: int) -> _StoredObject:
-        attributes = header.attributes
+    def of(cls, checksum: str, file: FileObject) -> _StoredObject:
+        attributes = file.header.attributes
         path = object_path("file", checksum)
         name = tar.fill(tar.EMPTY_FIELD, path)[0]
         kind, long_link, link = tar.REGULAR, b"", tar.EMPTY_FIELD
-        if header.target is not None:
+        if file.header.target is not None:
             kind = tar.SYMLINK
-            long_link, link = tar.link_fields(header.target.encode("utf-8"))
-        entry = tar.header(name, attributes.mode, attributes.uid, attributes.gid, size, kind, link)
-        is_empty = kind == tar.REGULAR and size == 0
+            long_link, link = tar.link_fields(file.header.target.encode("utf-8"))
+        entry = tar.header(name, attributes.mode, attributes.uid, attributes.gid, file.size, kind, link)
+        is_empty = kind == tar.REGULAR and file.size == 0
         return cls(long_link + entry, attributes, path, name, link, is_empty)
 
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from ostrata.codecs import tar
 from ostrata.layers.compressors import Compressor
 from ostrata.model.digest import Digest
-from ostrata.model.ostree import FileHeader
 from ostrata.model.tar import TarMember
 from ostrata.stores.blobs import BlobWriter
 
@@ -22,9 +21,6 @@ BLOCK = 1 << 20
 """Bytes of the pieces in which a tar travels, at least."""
 KEPT = 128 << 20
 """Bytes of a tar that are kept between hashing and compressing; larger ones are read twice."""
-
-ReadContent = Callable[[str, FileHeader, int], Iterator[bytes]]
-"""(file object's checksum, header, size) -> its content in pieces, verified."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +33,11 @@ class LayerBytes:
     blob_size: int
 
 
-def tar_blocks(members: Iterable[TarMember], read_content: ReadContent) -> Iterator[bytes]:
-    """The tar of `members` in blocks of BLOCK bytes or a little more. Raises: what `read_content` raises."""
+def tar_blocks(members: Iterable[TarMember]) -> Iterator[bytes]:
+    """The tar of `members` in blocks of BLOCK bytes or a little more. Raises: what reading their content raises."""
     pieces: list[bytes] = []
     length = 0
-    for piece in _tar_pieces(members, read_content):
+    for piece in _tar_pieces(members):
         pieces.append(piece)
         length += len(piece)
         if length >= BLOCK:
@@ -51,11 +47,11 @@ def tar_blocks(members: Iterable[TarMember], read_content: ReadContent) -> Itera
     yield b"".join(pieces)
 
 
-def _tar_pieces(members: Iterable[TarMember], read_content: ReadContent) -> Iterator[bytes]:
+def _tar_pieces(members: Iterable[TarMember]) -> Iterator[bytes]:
     for member in members:
         yield member.head
-        if member.content is not None and member.header is not None:
-            yield from read_content(member.content, member.header, member.size)
+        if member.content is not None:
+            yield from member.content
             yield tar.padding(member.size)
     yield tar.END
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,6 +53,15 @@ class FileHeader:
     @property
     def file_type(self) -> int:
         return stat.S_IFREG if self.target is None else stat.S_IFLNK
+
+
+@dataclass(frozen=True, slots=True)
+class FileObject:
+    """An open file object: `size` is its content's in bytes, `content` can be taken once, in pieces."""
+
+    header: FileHeader
+    size: int
+    content: Iterator[bytes]
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from ostrata.layers.compressors import Compressor, Gzip
 from ostrata.layers.writer import LayerBytes, tar_blocks, write_layer
 from ostrata.model.digest import Digest
 from ostrata.model.image import Descriptor, Image, Layer, Platform
-from ostrata.model.ostree import CommitTree, FileHeader
+from ostrata.model.ostree import CommitTree
 from ostrata.model.plan import Contentmeta, PlannedObject
 from ostrata.model.tar import TarMember
 from ostrata.model.tree import Attributes
@@ -35,6 +35,8 @@ from ostrata.stores.ostree_repository import OstreeRepository, open_repository
 
 MAX_LAYERS = 127
 """More layers than this do not start on common container runtimes (the kernel's overlay mounts)."""
+
+_TAR_BYTES_PER_OBJECT = 3600
 
 BUILT = "built"
 SAME_RECIPE = "same recipe"
@@ -247,7 +249,8 @@ def _take_over(descriptors: list[Descriptor], previous: PreviousImage, destinati
 
 
 def _weight(repository: OstreeRepository, unit: LayerUnit) -> int:
-    return sum(repository.stored_size(item.checksum) for item in unit.objects)
+    """About how many bytes the layer's tar will have."""
+    return sum(repository.estimated_size(item.checksum) + _TAR_BYTES_PER_OBJECT for item in unit.objects)
 
 
 def write_unit(unit: LayerUnit) -> LayerBytes:
@@ -255,12 +258,9 @@ def write_unit(unit: LayerUnit) -> LayerBytes:
     repository = open_repository(unit.repository)
 
     def blocks() -> Iterator[bytes]:
-        return tar_blocks(_members(unit, repository), read_content)
-
-    def read_content(checksum: str, header: FileHeader, size: int) -> Iterator[bytes]:
-        for piece in repository.read_content(checksum, header, size):
-            parallel.advance(len(piece))
-            yield piece
+        for block in tar_blocks(_members(unit, repository)):
+            parallel.advance(len(block))
+            yield block
 
     return write_layer(blocks, unit.compressor, unit.blobs.create, known=unit.known, threads=unit.threads)
 
@@ -268,11 +268,11 @@ def write_unit(unit: LayerUnit) -> LayerBytes:
 def _members(unit: LayerUnit, repository: OstreeRepository) -> Iterator[TarMember]:
     layout = unit.layout
     if unit.tree is None:
-        yield from encapsulated.chunk_layer(unit.objects, unit.parents, repository.read_header, layout)
+        yield from encapsulated.chunk_layer(unit.objects, unit.parents, repository.open_file, layout)
         return
     detached = repository.read_detached_metadata(unit.tree.checksum)
     yield from encapsulated.ostree_layer(unit.tree, detached, repository.read_metadata, layout)
-    yield from encapsulated.content(unit.objects, unit.parents, repository.read_header, layout)
+    yield from encapsulated.content(unit.objects, unit.parents, repository.open_file, layout)
 
 
 def _report_written(draft: _Draft, written: LayerBytes, previous: PreviousImage, media_type: str) -> LayerReport:

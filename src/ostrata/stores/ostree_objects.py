@@ -9,7 +9,8 @@
 | bare-split-xattrs | the file           | the inode            | OBJ.file-xattrs-link| real symlinks    |
 
 `read_header` opens no content (but for archive, where the header is in the same file). No reader follows a symlink:
-an object that should be a file and is a symlink, FIFO or device is refused unopened.
+an object that should be a file and is a symlink, FIFO or device is refused unopened. Nothing is compared with a
+checksum here.
 """
 
 from __future__ import annotations
@@ -23,27 +24,43 @@ from dataclasses import dataclass
 
 from ostrata.codecs import ostree
 from ostrata.errors import MalformedError, NotFoundError, UnsupportedError, escape
-from ostrata.model.ostree import FileHeader
+from ostrata.model.ostree import FileHeader, FileObject
 from ostrata.model.tree import Xattrs
 
 PIECE = 1 << 20
 """Bytes of the pieces in which content is read."""
 
 _ARCHIVE_HEAD = 4096
+_MAX_TARGET = 1 << 16
 _OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NO_XATTRS = (errno.ENODATA, errno.ENOTSUP)
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectReader:
-    """How to read one mode's file objects.
+    """How to read one mode's file objects by path.
 
-    `read_header(path)` gives the header and the size in bytes of the content; `read_content(path, size)` its pieces.
+    `read_header` gives the header and the size in bytes of the content, `open_file` the content too; both raise
+    MalformedError, UnsupportedError, OSError. `expansion`: how many times larger than the file content typically is.
     """
 
     suffix: str
     read_header: Callable[[str], tuple[FileHeader, int]]
-    read_content: Callable[[str, int], Iterator[bytes]]
+    open_file: Callable[[str], FileObject]
+    expansion: float = 1.0
+
+
+class _Descriptor:
+    """An open file's descriptor; closed with the last reference to it."""
+
+    __slots__ = ("number",)
+
+    def __init__(self, path: str) -> None:
+        self.number = open_regular(path)
+
+    def __del__(self) -> None:
+        if hasattr(self, "number"):
+            os.close(self.number)
 
 
 def open_regular(path: str) -> int:
@@ -56,6 +73,8 @@ def open_regular(path: str) -> int:
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise MalformedError("expected a regular file, found a symlink", where=escape(path)) from None
+        if error.errno == errno.ENXIO:
+            raise MalformedError("expected a regular file, found a socket or device", where=escape(path)) from None
         raise
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -81,21 +100,18 @@ def read_whole(path: str, limit: int) -> bytes:
         os.close(descriptor)
 
 
-def _read_pieces(path: str, size: int) -> Iterator[bytes]:
-    descriptor = open_regular(path)
-    try:
-        left = size
-        while left >= 0:
-            wanted = min(PIECE, left + 1)
-            piece = os.read(descriptor, wanted)
-            left -= len(piece)
-            if left < 0:
-                raise MalformedError(f"expected {size} bytes, found more", where=escape(path))
-            yield piece
-            if len(piece) < wanted:  # the end of the file: no need to ask again
-                break
-    finally:
-        os.close(descriptor)
+def _pieces(file: _Descriptor, size: int, path: str) -> Iterator[bytes]:
+    """The content of an open file, which must be `size` bytes long."""
+    left = size
+    while left >= 0:
+        wanted = min(PIECE, left + 1)
+        piece = os.read(file.number, wanted)
+        left -= len(piece)
+        if left < 0:
+            raise MalformedError(f"expected {size} bytes, found more", where=escape(path))
+        yield piece
+        if len(piece) < wanted:  # the end of the file: no need to ask again
+            break
     if left:
         raise MalformedError(f"expected {size} bytes, found {size - left}", where=escape(path))
 
@@ -104,41 +120,38 @@ def _read_pieces(path: str, size: int) -> Iterator[bytes]:
 
 
 def _archive_header(path: str) -> tuple[FileHeader, int]:
-    descriptor = open_regular(path)
-    try:
-        header, size, _ = _read_archive_head(descriptor)
-    finally:
-        os.close(descriptor)
+    header, size, _ = _read_archive_head(_Descriptor(path))
     return header, size
 
 
-def _archive_content(path: str, size: int) -> Iterator[bytes]:
-    descriptor = open_regular(path)
-    try:
-        _, _, rest = _read_archive_head(descriptor)
-        yield from _inflate(descriptor, rest, size, path)
-    finally:
-        os.close(descriptor)
+def _open_archived(path: str) -> FileObject:
+    file = _Descriptor(path)
+    header, size, rest = _read_archive_head(file)
+    if header.target is not None:
+        if rest:
+            raise MalformedError("data after the header of a symlink", where=escape(path))
+        return FileObject(header, 0, iter(()))
+    return FileObject(header, size, _inflate(file, rest, size, path))
 
 
-def _read_archive_head(descriptor: int) -> tuple[FileHeader, int, bytes]:
+def _read_archive_head(file: _Descriptor) -> tuple[FileHeader, int, bytes]:
     """The header, the content's size, and what was read of the deflate stream."""
-    data = os.read(descriptor, _ARCHIVE_HEAD)
+    data = os.read(file.number, _ARCHIVE_HEAD)
     if len(data) >= 8:
         wanted = 8 + int.from_bytes(data[:4], "big")
         if wanted > ostree.MAX_METADATA_OBJECT:
             raise MalformedError(f"an archived file object with a header of {wanted} bytes")
-        while len(data) < wanted and (more := os.read(descriptor, wanted - len(data))):
+        while len(data) < wanted and (more := os.read(file.number, wanted - len(data))):
             data += more
     header, size, end = ostree.decode_archive_header(data)
     return header, size, data[end:]
 
 
-def _inflate(descriptor: int, data: bytes, size: int, path: str) -> Iterator[bytes]:
+def _inflate(file: _Descriptor, data: bytes, size: int, path: str) -> Iterator[bytes]:
     decompressor = zlib.decompressobj(-zlib.MAX_WBITS)
     produced = 0
     while not decompressor.eof:
-        data = data or os.read(descriptor, PIECE)
+        data = data or os.read(file.number, PIECE)
         if not data:
             raise MalformedError("the deflated content ends early", where=escape(path))
         try:
@@ -151,7 +164,7 @@ def _inflate(descriptor: int, data: bytes, size: int, path: str) -> Iterator[byt
             raise MalformedError(f"expected {size} bytes of content, found more", where=escape(path))
         if piece:
             yield piece
-    if decompressor.unused_data or os.read(descriptor, 1):
+    if decompressor.unused_data or os.read(file.number, 1):
         raise MalformedError("data after the deflated content", where=escape(path))
     if produced != size:
         raise MalformedError(f"expected {size} bytes of content, found {produced}", where=escape(path))
@@ -161,18 +174,35 @@ def _inflate(descriptor: int, data: bytes, size: int, path: str) -> Iterator[byt
 
 
 def _bare_user_header(path: str) -> tuple[FileHeader, int]:
+    header = _read_ostreemeta(path, path)
+    return header, 0 if header.target is not None else os.stat(path, follow_symlinks=False).st_size
+
+
+def _open_bare_user(path: str) -> FileObject:
+    file = _Descriptor(path)
+    header = _read_ostreemeta(file.number, path)
+    if header.target is not None:
+        return FileObject(header, 0, iter(()))
+    size = os.fstat(file.number).st_size
+    return FileObject(header, size, _pieces(file, size, path))
+
+
+def _read_ostreemeta(file: str | int, path: str) -> FileHeader:
     try:
-        meta = os.getxattr(path, "user.ostreemeta", follow_symlinks=False)
+        if isinstance(file, int):
+            meta = os.getxattr(file, "user.ostreemeta")
+        else:
+            meta = os.getxattr(file, "user.ostreemeta", follow_symlinks=False)
     except OSError as error:
         # The kernel refuses user.* on symlinks and special files with EPERM.
         if error.errno in (*_NO_XATTRS, errno.EPERM):
             raise MalformedError("the object has no user.ostreemeta attribute", where=escape(path)) from None
         raise
     uid, gid, mode, xattrs = ostree.decode_ostreemeta(meta)
+    target = ""
     if stat.S_ISLNK(mode):
-        target = read_whole(path, 1 << 16).split(b"\0", 1)[0]
-        return ostree.file_header(uid, gid, mode, xattrs, _decode_target(target)), 0
-    return ostree.file_header(uid, gid, mode, xattrs, ""), os.stat(path, follow_symlinks=False).st_size
+        target = _decode_target(read_whole(path, _MAX_TARGET).split(b"\0", 1)[0])
+    return ostree.file_header(uid, gid, mode, xattrs, target)
 
 
 # bare, bare-user-only, bare-split-xattrs: the inode says what it is
@@ -199,6 +229,18 @@ def _inode_header(path: str, xattrs: bytes, *, owned_by_root: bool = False) -> t
     return ostree.file_header(uid, gid, status.st_mode, xattrs, ""), status.st_size
 
 
+def _opener(read_header: Callable[[str], tuple[FileHeader, int]]) -> Callable[[str], FileObject]:
+    """Open with the header that `read_header` gives."""
+
+    def open_file(path: str) -> FileObject:
+        header, size = read_header(path)
+        if header.target is not None:
+            return FileObject(header, 0, iter(()))
+        return FileObject(header, size, _pieces(_Descriptor(path), size, path))
+
+    return open_file
+
+
 def read_xattrs(path: str) -> Xattrs:
     """The extended attributes of the inode `path` itself, sorted by name. Raises: OSError."""
     try:
@@ -219,11 +261,11 @@ def _decode_target(target: bytes) -> str:
 
 
 READERS: dict[str, ObjectReader] = {
-    "archive": ObjectReader(".filez", _archive_header, _archive_content),
-    "bare": ObjectReader(".file", _bare_header, _read_pieces),
-    "bare-user": ObjectReader(".file", _bare_user_header, _read_pieces),
-    "bare-user-only": ObjectReader(".file", _bare_user_only_header, _read_pieces),
-    "bare-split-xattrs": ObjectReader(".file", _split_xattrs_header, _read_pieces),
+    "archive": ObjectReader(".filez", _archive_header, _open_archived, expansion=2.5),
+    "bare": ObjectReader(".file", _bare_header, _opener(_bare_header)),
+    "bare-user": ObjectReader(".file", _bare_user_header, _open_bare_user),
+    "bare-user-only": ObjectReader(".file", _bare_user_only_header, _opener(_bare_user_only_header)),
+    "bare-split-xattrs": ObjectReader(".file", _split_xattrs_header, _opener(_split_xattrs_header)),
 }
 """Reader by repository mode."""
 

@@ -22,10 +22,11 @@ from ostrata.errors import (
     NotFoundError,
     UnsupportedError,
     escape,
+    from_os_error,
     within,
 )
 from ostrata.model.digest import is_checksum
-from ostrata.model.ostree import Commit, FileHeader
+from ostrata.model.ostree import Commit, FileHeader, FileObject
 from ostrata.stores.ostree_objects import READERS, ObjectReader, missing_object, read_whole
 
 MAX_CONFIG = 1 << 20
@@ -70,56 +71,52 @@ class OstreeRepository:
             if self.parent is None:
                 raise missing_object(kind, checksum) from None
             return self.parent.read_metadata(kind, checksum)
+        except OSError as error:
+            raise from_os_error(error, where=f"{kind} object {checksum}") from None
         return ostree.verify(kind, checksum, data)
 
     def read_header(self, checksum: str) -> tuple[FileHeader, int]:
-        """A file object's header and the size of its content in bytes; the content is not read.
+        """A file object's header and the size of its content in bytes; the content is not read, nothing is hashed.
 
         Raises: NotFoundError, MalformedError, UnsupportedError.
         """
-        path = f"{self._objects}{checksum[:2]}/{checksum[2:]}{self.reader.suffix}"
         try:
-            return self.reader.read_header(path)
+            with _at_file_object(checksum):
+                return self.reader.read_header(self._file_path(checksum))
         except FileNotFoundError:
             if self.parent is None:
                 raise missing_object("file", checksum) from None
             return self.parent.read_header(checksum)
-        except (MalformedError, UnsupportedError) as error:
-            error.places.append(f"file object {checksum}")
-            raise
 
-    def read_content(self, checksum: str, header: FileHeader, size: int) -> Iterator[bytes]:
-        """The content of a regular file object in pieces; verified with the last one.
+    def open_file(self, checksum: str) -> FileObject:
+        """A file object to be read once. It is compared with its checksum when its content is taken to the end.
 
-        `header` and `size` are what `read_header` gave. Raises: NotFoundError, DigestMismatchError, MalformedError.
+        An object without content is compared at once. Raises (here or when content is taken): NotFoundError,
+        DigestMismatchError, MalformedError, UnsupportedError.
         """
-        path = f"{self._objects}{checksum[:2]}/{checksum[2:]}{self.reader.suffix}"
-        hasher = hashlib.sha256(ostree.encode_file_header(header))
         try:
-            for piece in self.reader.read_content(path, size):
-                hasher.update(piece)
-                yield piece
+            with _at_file_object(checksum):
+                found = self.reader.open_file(self._file_path(checksum))
         except FileNotFoundError:
             if self.parent is None:
                 raise missing_object("file", checksum) from None
-            yield from self.parent.read_content(checksum, header, size)
-            return
-        except MalformedError as error:
-            error.places.append(f"file object {checksum}")
-            raise
-        if hasher.hexdigest() != checksum:
-            raise DigestMismatchError(
-                f"corrupted file object: expected checksum {checksum}, found {hasher.hexdigest()}",
-                hint="the repository is damaged; `ostree fsck` tells which objects to fetch again",
-            )
+            return self.parent.open_file(checksum)
+        verified = _verified(checksum, found)
+        if found.size == 0:
+            for _ in verified:
+                pass
+            return FileObject(found.header, 0, iter(()))
+        return FileObject(found.header, found.size, verified)
 
-    def stored_size(self, checksum: str) -> int:
-        """How many bytes the file object takes in the repository: a cheap estimate of the work it makes."""
-        path = f"{self._objects}{checksum[:2]}/{checksum[2:]}{self.reader.suffix}"
+    def estimated_size(self, checksum: str) -> int:
+        """About how many bytes the content of a file object has: a cheap measure of the work it makes."""
         try:
-            return os.lstat(path).st_size
+            return int(os.lstat(self._file_path(checksum)).st_size * self.reader.expansion)
         except FileNotFoundError:
-            return self.parent.stored_size(checksum) if self.parent else 0
+            return self.parent.estimated_size(checksum) if self.parent else 0
+
+    def _file_path(self, checksum: str) -> str:
+        return f"{self._objects}{checksum[:2]}/{checksum[2:]}{self.reader.suffix}"
 
     def has_commit(self, checksum: str) -> bool:
         return os.path.lexists(f"{self._objects}{checksum[:2]}/{checksum[2:]}.commit") or (
@@ -130,7 +127,7 @@ class OstreeRepository:
 
     def read_commit(self, checksum: str) -> tuple[Commit, bytes]:
         """A commit and its bytes. Raises: NotFoundError, also for partial and deleted commits; MalformedError."""
-        if os.path.lexists(f"{self.path}/state/{checksum}.commitpartial"):
+        if self._is_partial(checksum):
             raise NotFoundError(
                 f"commit {checksum} is partial: not all of its objects are here",
                 hint="pull the commit again, or run `ostree fsck`",
@@ -138,11 +135,23 @@ class OstreeRepository:
         try:
             data = self.read_metadata("commit", checksum)
         except NotFoundError:
-            if os.path.lexists(f"{self._objects}{checksum[:2]}/{checksum[2:]}.tombstone-commit"):
+            if self._was_deleted(checksum):
                 raise NotFoundError(f"commit {checksum} was deleted") from None
             raise
         with within(f"commit {checksum}"):
             return ostree.decode_commit(data), data
+
+    def _is_partial(self, checksum: str) -> bool:
+        """Is it partial where it is kept? The parents of a repository with the whole commit do not matter."""
+        if os.path.lexists(f"{self.path}/state/{checksum}.commitpartial"):
+            return True
+        here = os.path.lexists(f"{self._objects}{checksum[:2]}/{checksum[2:]}.commit")
+        return not here and self.parent is not None and self.parent._is_partial(checksum)
+
+    def _was_deleted(self, checksum: str) -> bool:
+        return os.path.lexists(f"{self._objects}{checksum[:2]}/{checksum[2:]}.tombstone-commit") or (
+            self.parent is not None and self.parent._was_deleted(checksum)
+        )
 
     def read_detached_metadata(self, checksum: str) -> bytes | None:
         """The commit's detached metadata (not covered by any checksum), or None.
@@ -153,6 +162,8 @@ class OstreeRepository:
             data = read_whole(f"{self._objects}{checksum[:2]}/{checksum[2:]}.commitmeta", ostree.MAX_METADATA_OBJECT)
         except FileNotFoundError:
             return self.parent.read_detached_metadata(checksum) if self.parent else None
+        except OSError as error:
+            raise from_os_error(error, where=f"detached metadata of commit {checksum}") from None
         if not data:
             return None  # what removing detached metadata leaves behind
         with within(f"detached metadata of commit {checksum}"):
@@ -192,10 +203,10 @@ class OstreeRepository:
     def _commits_with_prefix(self, prefix: str) -> set[str]:
         found = self.parent._commits_with_prefix(prefix) if self.parent else set()
         for directory in sorted(os.listdir(self._objects)):
-            if len(directory) == 2 and directory.startswith(prefix[:2]):
+            if len(directory) == 2 and directory.startswith(prefix[:2]) and os.path.isdir(self._objects + directory):
                 names = os.listdir(self._objects + directory)
                 commits = {directory + name[:-7] for name in names if name.endswith(".commit")}
-                found |= {commit for commit in commits if commit.startswith(prefix)}
+                found |= {commit for commit in commits if commit.startswith(prefix) and is_checksum(commit)}
         return found
 
     def read_ref(self, name: str) -> str | None:
@@ -240,18 +251,52 @@ class OstreeRepository:
         return f"refs here: {shown}" + (f" and {len(refs) - 5} more" if len(refs) > 5 else "")
 
 
+def _verified(checksum: str, file: FileObject) -> Iterator[bytes]:
+    hasher = hashlib.sha256(ostree.encode_file_header(file.header))
+    with _at_file_object(checksum):
+        for piece in file.content:
+            hasher.update(piece)
+            yield piece
+    if hasher.hexdigest() != checksum:
+        raise DigestMismatchError(
+            f"corrupted file object: expected checksum {checksum}, found {hasher.hexdigest()}",
+            hint="the repository is damaged; `ostree fsck` tells which objects to fetch again",
+        )
+
+
+class _at_file_object:  # noqa: N801 - a context manager; a class costs a tenth of a generator, for every object
+    """Names the object in errors about its form, and in those of the system; lets FileNotFoundError through."""
+
+    __slots__ = ("_checksum",)
+
+    def __init__(self, checksum: str) -> None:
+        self._checksum = checksum
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, (MalformedError, UnsupportedError)):
+            error.places.append(f"file object {self._checksum}")
+        elif isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+            raise from_os_error(error, where=f"file object {self._checksum}") from None
+
+
 def open_repository(path: str) -> OstreeRepository:
     """Open the repository at `path` and its parents.
 
     Raises: NotFoundError when there is none, MalformedError or UnsupportedError for its config, AccessError.
     """
     with within(escape(path)):
-        return _open(path, depth=0)
+        return _open(path, ())
 
 
-def _open(path: str, depth: int) -> OstreeRepository:
-    if depth > MAX_PARENTS:
-        raise MalformedError(f"more than {MAX_PARENTS} parent repositories: do they name each other?")
+def _open(path: str, children: tuple[str, ...]) -> OstreeRepository:
+    real = os.path.realpath(path)
+    if real in children:
+        raise MalformedError("parent repositories name each other")
+    if len(children) > MAX_PARENTS:
+        raise MalformedError(f"expected at most {MAX_PARENTS} parent repositories behind each other, found more")
     try:
         text = read_whole(f"{path}/config", MAX_CONFIG).decode("utf-8")
     except (FileNotFoundError, NotADirectoryError):
@@ -267,7 +312,12 @@ def _open(path: str, depth: int) -> OstreeRepository:
     if mode not in READERS:
         raise UnsupportedError(f"unknown repository mode '{escape(mode)}'")
     parent = core.get("parent")
-    return OstreeRepository(path, mode, _open(parent, depth + 1) if parent else None)
+    return OstreeRepository(path, mode, _open_parent(parent, (*children, real)) if parent else None)
+
+
+def _open_parent(path: str, children: tuple[str, ...]) -> OstreeRepository:
+    with within(f"parent {escape(path)}"):
+        return _open(path, children)
 
 
 def parse_key_file(text: str) -> dict[str, dict[str, str]]:

@@ -89,6 +89,11 @@ def test_bytes_of_the_first_try_show_behind_a_shorter_cut_name() -> None:
     assert field[98:] == b"\0b"
 
 
+def test_a_dot_left_over_by_the_cut_is_not_stored() -> None:
+    path = b"a" * 98 + b"/.0"
+    assert tar.name_fields(path) == (tar.long_entry(b"L", path), b"a" * 98 + b"\0\0")
+
+
 @pytest.mark.parametrize(
     "target",
     [
