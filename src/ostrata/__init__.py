@@ -1,1 +1,88 @@
-"""ostrata."""
+"""OSTree commits as OCI images whose layers are planned.
+
+The public names; each is imported when it is first used, which keeps `import ostrata` and the command line fast.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ostrata.errors import AccessError as AccessError
+    from ostrata.errors import DigestMismatchError as DigestMismatchError
+    from ostrata.errors import LimitError as LimitError
+    from ostrata.errors import MalformedError as MalformedError
+    from ostrata.errors import NotFoundError as NotFoundError
+    from ostrata.errors import OstrataError as OstrataError
+    from ostrata.errors import PlanError as PlanError
+    from ostrata.errors import TransferError as TransferError
+    from ostrata.errors import UnsupportedError as UnsupportedError
+    from ostrata.formats.encapsulated import Layout as Layout
+    from ostrata.formats.encapsulated_config import ConfigOptions as ConfigOptions
+    from ostrata.inspection.inspect import ImageSummary as ImageSummary
+    from ostrata.inspection.inspect import summarise as summarise
+    from ostrata.layers.compressors import compressor as compressor
+    from ostrata.model.plan import Contentmeta as Contentmeta
+    from ostrata.pipeline.commit import CommitOptions as CommitOptions
+    from ostrata.pipeline.commit import CommitResult as CommitResult
+    from ostrata.pipeline.commit import commit as commit
+    from ostrata.pipeline.encapsulate import EncapsulateOptions as EncapsulateOptions
+    from ostrata.pipeline.encapsulate import EncapsulateResult as EncapsulateResult
+    from ostrata.pipeline.encapsulate import encapsulate as encapsulate
+    from ostrata.pipeline.places import open_destination as open_destination
+    from ostrata.pipeline.places import open_image as open_image
+    from ostrata.pipeline.places import open_previous as open_previous
+    from ostrata.pipeline.places import read_contentmeta as read_contentmeta
+    from ostrata.pipeline.verify import Verification as Verification
+    from ostrata.pipeline.verify import verify as verify
+    from ostrata.progress import SILENT as SILENT
+    from ostrata.progress import Progress as Progress
+    from ostrata.sources.modifiers import Modifiers as Modifiers
+    from ostrata.sources.ostree_commit import read_commit_tree as read_commit_tree
+    from ostrata.sources.ostree_commit import read_tree as read_tree
+    from ostrata.stores.ostree_repository import OstreeRepository as OstreeRepository
+    from ostrata.stores.ostree_repository import open_repository as open_repository
+    from ostrata.stores.ostree_writer import init_repository as init_repository
+    from ostrata.stores.reference import ImageReference as ImageReference
+    from ostrata.stores.reference import parse_reference as parse_reference
+
+_HOMES = {
+    "errors": (
+        "AccessError",
+        "DigestMismatchError",
+        "LimitError",
+        "MalformedError",
+        "NotFoundError",
+        "OstrataError",
+        "PlanError",
+        "TransferError",
+        "UnsupportedError",
+    ),
+    "formats.encapsulated": ("Layout",),
+    "formats.encapsulated_config": ("ConfigOptions",),
+    "inspection.inspect": ("ImageSummary", "summarise"),
+    "layers.compressors": ("compressor",),
+    "model.plan": ("Contentmeta",),
+    "pipeline.commit": ("CommitOptions", "CommitResult", "commit"),
+    "pipeline.encapsulate": ("EncapsulateOptions", "EncapsulateResult", "encapsulate"),
+    "pipeline.places": ("open_destination", "open_image", "open_previous", "read_contentmeta"),
+    "pipeline.verify": ("Verification", "verify"),
+    "progress": ("SILENT", "Progress"),
+    "sources.modifiers": ("Modifiers",),
+    "sources.ostree_commit": ("read_commit_tree", "read_tree"),
+    "stores.ostree_repository": ("OstreeRepository", "open_repository"),
+    "stores.ostree_writer": ("init_repository",),
+    "stores.reference": ("ImageReference", "parse_reference"),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'ostrata' has no attribute '{name}'")
+    return getattr(import_module(f"ostrata.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(_HOME)
