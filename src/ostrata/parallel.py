@@ -15,7 +15,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait as wait_for
@@ -56,7 +56,7 @@ def run(
     jobs: int,
     weights: Sequence[int] | None = None,
     on_advance: Callable[[int], None] | None = None,
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Apply `function` to every unit, `jobs` at a time, and yield the results in input order.
 
     Heavier units (`weights`, any unit of measure) start first, so that the last one does not run alone. `on_advance`

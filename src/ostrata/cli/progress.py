@@ -74,7 +74,7 @@ class LineProgress(QuietProgress):
         rate = self._done / max(now - self._started, 0.001)
         line = f"{self._phase}: {format_size(self._done)}"
         if self._total:
-            line += f" of {format_size(self._total)} ({100 * self._done // self._total} %)"
+            line += f" of {format_size(self._total)} ({min(100, 100 * self._done // self._total)} %)"
         line += f", {format_size(int(rate))}/s"
         if self._total and rate > 0:
             line += f", {max(0, self._total - self._done) / rate:.0f} s left"
