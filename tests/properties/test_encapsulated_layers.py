@@ -60,8 +60,9 @@ def test_a_chunk_layer_is_as_stated(layout: Layout, tree: dict[str, Node], data:
 @given(tree=trees())
 def test_recipes_differ_when_layers_differ(layout: Layout, tree: dict[str, Node]) -> None:
     memory = MemoryCommit.of(tree)
-    parents = encapsulated.parent_attributes(memory.commit.directories)
     objects = planned(memory, list({checksum for _, checksum in memory.commit.files}))
+    directories = encapsulated.parent_attributes(memory.commit.directories)
+    parents = encapsulated.parents_of(objects, directories, layout)
     recipe = encapsulated.recipe(objects, parents, layout)
     assert recipe == encapsulated.recipe(list(objects), dict(reversed(parents.items())), layout)
     assert recipe != encapsulated.recipe(objects, parents, layout, "zstd")

@@ -19,6 +19,8 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import deflate
+
 from ostrata.codecs import json
 from ostrata.errors import MalformedError
 from ostrata.model.digest import Digest
@@ -32,6 +34,7 @@ _RECIPE_BYTES = 12
 _DIFF_ID_BYTES = 4
 _TOKEN_BYTES = _RECIPE_BYTES + _DIFF_ID_BYTES
 _MAX_PLAN = 4 << 20
+_LEVEL = 9  # of libdeflate: Python's zlib is the distribution's, and digests must not depend on that
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,7 @@ def encode(layers: Sequence[CarriedLayer]) -> dict[str, str]:
 
 def _encode_plan(layers: Sequence[CarriedLayer]) -> str:
     document = {"version": 1, "layers": [[layer.id, layer.name] for layer in layers]}
-    return base64.b64encode(zlib.compress(json.encode_canonical(document), 9)).decode("ascii")
+    return base64.b64encode(deflate.zlib_compress(json.encode_canonical(document), _LEVEL)).decode("ascii")
 
 
 def _encode_recipes(layers: Sequence[CarriedLayer], budget: int) -> str:
@@ -124,7 +127,14 @@ def _decode_recipes(label: str, diff_ids: Iterable[Digest]) -> dict[bytes, Diges
     data = _from_base64(RECIPES, label)
     if len(data) % _TOKEN_BYTES:
         raise MalformedError(f"the label {RECIPES} is cut")
-    by_prefix = {bytes.fromhex(digest.encoded)[:_DIFF_ID_BYTES]: digest for digest in diff_ids}
+    by_prefix: dict[bytes, Digest] = {}
+    ambiguous = set()
+    for digest in diff_ids:
+        prefix = bytes.fromhex(digest.encoded)[:_DIFF_ID_BYTES]
+        if by_prefix.setdefault(prefix, digest) != digest:
+            ambiguous.add(prefix)
+    for prefix in ambiguous:
+        del by_prefix[prefix]
     tokens = (data[start : start + _TOKEN_BYTES] for start in range(0, len(data), _TOKEN_BYTES))
     return {
         token[:_RECIPE_BYTES]: by_prefix[token[_RECIPE_BYTES:]]

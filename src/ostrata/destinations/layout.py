@@ -28,23 +28,41 @@ from ostrata.stores.oci_layout import INDEX_FILE, LAYOUT_FILE, open_layout
 
 
 class LayoutDestination:
-    """The tag `tag` (or the untagged image) of the layout at `path`, which is made when it is not there."""
+    """The tag `tag` (or the untagged image) of the layout at `path`.
+
+    The layout is made, when it is not there, as soon as somebody asks for its blobs: a run that fails while it is
+    still planning leaves no trace.
+    """
 
     def __init__(self, path: str, tag: str | None = None) -> None:
         self.path = path
         self.tag = tag
+        self._is_made = False
 
     @property
     def blobs(self) -> BlobDirectory:
+        """Raises: see `__enter__`; AccessError when the layout cannot be made."""
+        if not self._is_made:
+            _make_layout(self.path)
+            self._is_made = True
+        return self._blobs
+
+    @property
+    def _blobs(self) -> BlobDirectory:
         return BlobDirectory(os.path.join(self.path, "blobs", "sha256"))
 
     def __enter__(self) -> LayoutDestination:
         """Raises: UnsupportedError, MalformedError for a path that is something else or a damaged layout."""
-        _make_layout(self.path)
+        if not os.path.lexists(self.path):
+            with within(escape(self.path)):
+                os.stat(os.path.dirname(os.path.abspath(self.path)))
+            return self
+        _check_directory(self.path)
+        _holds_layout(self.path)
         with within(escape(self.path)):
             _read_index(self.path)  # a damaged one is found now, not after an hour's work
         remove_stale(self.path)
-        self.blobs.remove_stale()
+        self._blobs.remove_stale()
         return self
 
     def __exit__(
@@ -78,22 +96,30 @@ def _make_layout(path: str) -> None:
             sync_directory(os.path.dirname(os.path.abspath(path)))
         except FileExistsError:
             pass
-        if not os.path.isdir(path):
-            raise UnsupportedError("expected a directory, found a file", hint="an archive is named oci-archive:PATH")
-    with locked(path):
-        _check_or_begin(path)
+    _check_directory(path)
+    with locked(path):  # another run may be making the same layout
+        if not _holds_layout(path):
+            write_atomically(path, LAYOUT_FILE, oci.encode_layout())
         _make_blob_directories(path)
 
 
-def _check_or_begin(path: str) -> None:
-    """Called under the lock: another run may be making the same layout."""
-    names = {name for name in os.listdir(path) if not name.startswith(TEMPORARY)}
+def _check_directory(path: str) -> None:
+    if not os.path.isdir(path):
+        raise UnsupportedError(
+            "expected a directory, found a file", where=escape(path), hint="an archive is named oci-archive:PATH"
+        )
+
+
+def _holds_layout(path: str) -> bool:
+    """False for an empty directory. Raises: UnsupportedError for one with other files, MalformedError."""
+    with within(escape(path)):
+        names = {name for name in os.listdir(path) if not name.startswith(TEMPORARY)}
     if LAYOUT_FILE in names:
         open_layout(path)
-    elif names:
+        return True
+    if names:
         raise UnsupportedError("expected an OCI layout or an empty directory, found other files", where=escape(path))
-    else:
-        write_atomically(path, LAYOUT_FILE, oci.encode_layout())
+    return False
 
 
 def _make_blob_directories(path: str) -> None:

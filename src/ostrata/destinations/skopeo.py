@@ -25,7 +25,7 @@ from ostrata.stores.reference import ImageReference
 _TAG = "image"
 _MAX_DIGEST_FILE = 1024
 _LOG_LINE = re.compile(r'^time="[^"]*" level=\w+ msg="(.*)"$')
-_CREDENTIALS = re.compile(r"[^\s/:@\"']+:[^\s/@\"']+@")
+_CREDENTIALS = re.compile(r"(?<=//)[^\s/:@\"']+:[^\s/@\"']+@")  # not those of [driver@root], ostree:REF@REPO
 
 
 class SkopeoDestination:

@@ -88,12 +88,13 @@ def check_encapsulable(commit: CommitTree) -> list[str]:
     """
     paths = [directory.path for directory in commit.directories] + [path for path, _ in commit.files]
     _refuse(
-        [path for path in paths if "/.wh." in path or path.startswith(".wh.")],
+        [path for path in paths if ".wh." in path and "/.wh." in f"/{path}"],
         "begin with .wh., which means a deletion in an image layer",
         "rename or remove them and commit again",
     )
+    below_sysroot = [path for path in paths if path.startswith("sysroot/")]
     _refuse(
-        [path for path in paths if path.startswith("sysroot/ostree/") or path == "sysroot/ostree"],
+        [path for path in below_sysroot if f"{path}/".startswith("sysroot/ostree/")],
         "lie below /sysroot/ostree, where the image keeps its OSTree repository",
         "leave /sysroot empty in the commit",
     )
@@ -102,17 +103,16 @@ def check_encapsulable(commit: CommitTree) -> list[str]:
         "are in /etc too, and an image has one place for both",
         "keep configuration in /usr/etc only",
     )
-    below = sum(1 for path in paths if path.startswith("sysroot/"))
-    if below:
-        return [f"{below} paths of the commit lie below /sysroot: it should be empty, systems mount their disk there"]
+    if below_sysroot:
+        return [f"{len(below_sysroot)} paths lie below /sysroot, which should be empty: systems mount their disk there"]
     return []
 
 
 def _in_both_etcs(paths: list[str], files: set[str]) -> list[str]:
     """Paths below /usr/etc whose place in the image another path has; two directories share theirs."""
-    known = set(paths)
-    below = ((path, tar_path(path)) for path in paths if path.startswith("usr/etc/"))
-    return [path for path, other in below if other in known and (path in files or other in files)]
+    below = {path: tar_path(path) for path in paths if path.startswith("usr/etc/")}
+    known = set(paths) if below else set()
+    return [path for path, other in below.items() if other in known and (path in files or other in files)]
 
 
 def _refuse(paths: list[str], why: str, hint: str) -> None:
@@ -142,12 +142,14 @@ def parent_attributes(directories: Iterable[CommitDirectory]) -> dict[str, Attri
     return found
 
 
-def parents_of(paths: Iterable[str]) -> list[str]:
-    """All directories above the tar paths, each before what is in it, without the root."""
+def parents_of(objects: Iterable[PlannedObject], directories: Parents, layout: Layout) -> dict[str, Attributes]:
+    """Of all `directories`, those that a layer with `objects` has to write: the ones above their paths, or none."""
     found: dict[str, None] = {}
-    for path in paths:
-        _add_parents(path, found)
-    return list(found)
+    if layout.writes_parents:
+        for item in objects:
+            for path in item.paths:
+                _add_parents(tar_path(path), found)
+    return {path: directories[path] for path in found}
 
 
 def _add_parents(path: str, found: dict[str, None]) -> list[str]:
@@ -371,7 +373,8 @@ def _path_entries(
 def recipe(objects: Iterable[PlannedObject], parents: Parents, layout: Layout, *more: str) -> str:
     """The checksum of everything that decides a chunk layer's tar; of `more` too (media type, compression).
 
-    Equal recipes mean equal bytes, so a layer whose recipe is known need not be read again.
+    `parents` are what `parents_of` gives for the objects. Equal recipes mean equal bytes, so a layer whose recipe is
+    known need not be read again.
     """
     hasher = hashlib.sha256()
 
@@ -380,14 +383,10 @@ def recipe(objects: Iterable[PlannedObject], parents: Parents, layout: Layout, *
         hasher.update("\0".join((*fields, "\n\0")).encode("utf-8"))
 
     add("ostrata layer recipe 1", layout.name, str(layout.format_version), *more)
-    paths: list[str] = []
     for item in objects:
         add(item.checksum, *item.paths)
-        paths.extend(map(tar_path, item.paths))
-    if layout.writes_parents:
-        for path in parents_of(paths):
-            attributes = parents[path]
-            add("parent", path, str(attributes.uid), str(attributes.gid), str(attributes.mode))
+    for path, attributes in sorted(parents.items()):
+        add("parent", path, str(attributes.uid), str(attributes.gid), str(attributes.mode))
     return hasher.hexdigest()
 
 

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ostrata.codecs import json
 from ostrata.codecs.timestamps import format_rfc3339
-from ostrata.errors import MalformedError, NotFoundError, PlanError, escape
+from ostrata.errors import MalformedError, NotFoundError, PlanError, escape, within
 from ostrata.model.ostree import Commit, CommitTree
 
 COMMIT = "ostree.commit"
@@ -65,7 +66,7 @@ def describe(
     _refuse_ours(file_labels, "the contentmeta file")
     _refuse_ours(dict(options.labels), "a command-line label")
     config = dict(options.base)
-    base_labels = dict(config.get("Labels") or {})
+    base_labels = _without_ours(config.get("Labels") or {})
     for key, value in options.labels:
         if value is None:
             labels.pop(key, None)
@@ -76,6 +77,8 @@ def describe(
     cmd = options.cmd if options.cmd is not None else _command(commit.commit)
     if cmd is not None:
         config["Cmd"] = list(cmd)
+    with within("the image's config"):
+        json.encode_canonical(config)  # what cannot be written is found before the layers are
     return ImageText(created, labels, config)
 
 
@@ -93,7 +96,7 @@ def ostree_layer_history(commit: CommitTree) -> str:
 
 def _commit_labels(commit: CommitTree, options: ConfigOptions) -> dict[str, str]:
     metadata = commit.commit
-    labels = {}
+    labels: dict[str, str] = {}
     for key in options.copymeta:
         value = _string(metadata, key)
         if value is None:
@@ -103,6 +106,7 @@ def _commit_labels(commit: CommitTree, options: ConfigOptions) -> dict[str, str]
         value = _string(metadata, key)
         if value is not None:
             labels[key] = value
+    labels = _without_ours(labels)
     bootable = metadata.metadata.get("ostree.bootable")
     if bootable is not None:
         if not isinstance(bootable.value, bool):
@@ -140,6 +144,11 @@ def _command(commit: Commit) -> tuple[str, ...] | None:
 def _metadata_hint(commit: Commit) -> str:
     keys = ", ".join(escape(key) for key in commit.metadata)
     return f"its metadata: {keys}" if keys else "it has no metadata"
+
+
+def _without_ours(labels: Mapping[str, str]) -> dict[str, str]:
+    """What another image says of itself is not true of this one."""
+    return {key: value for key, value in labels.items() if key not in OURS}
 
 
 def _refuse_ours(labels: Mapping[str, object], who: str) -> None:

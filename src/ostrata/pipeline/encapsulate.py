@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from ostrata import parallel
-from ostrata.codecs import oci, plan_label
+from ostrata.codecs import json, oci, plan_label
 from ostrata.errors import within
 from ostrata.formats import encapsulated, encapsulated_config
 from ostrata.formats.encapsulated import Layout
@@ -29,7 +29,7 @@ from ostrata.model.tree import Attributes
 from ostrata.pipeline.previous import NO_PREVIOUS, PreviousImage
 from ostrata.planning.contentmeta import plan_layers, plan_one_layer
 from ostrata.progress import SILENT, Progress
-from ostrata.protocols import BlobDirectory, Destination
+from ostrata.protocols import BlobDirectory, BlobStore, Destination
 from ostrata.sources.ostree_commit import read_commit_tree
 from ostrata.stores.ostree_repository import OstreeRepository, open_repository
 
@@ -91,6 +91,15 @@ class LayerUnit:
 
 
 @dataclass(frozen=True, slots=True)
+class AdoptUnit:
+    """A work unit: take a layer's blob over from the previous image."""
+
+    store: BlobStore
+    blobs: BlobDirectory
+    descriptor: Descriptor
+
+
+@dataclass(frozen=True, slots=True)
 class _Draft:
     """A layer before it is written: `id` is for machines and the history line, `name` says what is in it."""
 
@@ -131,6 +140,8 @@ def encapsulate(
         contentmeta.created if contentmeta else None,
         contentmeta.labels if contentmeta else {},
     )
+    with within("the architecture"):
+        json.encode_canonical(options.architecture)
     if len(drafts) > MAX_LAYERS:
         progress.warn(f"{len(drafts)} layers: container runtimes start images of at most {MAX_LAYERS}")
     reports = _write_layers(repository, drafts, destination, options, previous, jobs, progress)
@@ -149,7 +160,7 @@ def _draft_layers(
     attributes = encapsulated.parent_attributes(commit.directories)
 
     def chunk(identifier: str, name: str, objects: tuple[PlannedObject, ...]) -> _Draft:
-        parents = _parents(objects, attributes, options.layout)
+        parents = encapsulated.parents_of(objects, attributes, options.layout)
         recipe = encapsulated.recipe(objects, parents, options.layout, *more)
         return _Draft(identifier, name, objects, parents, recipe)
 
@@ -177,15 +188,6 @@ def _first_layer(
     history = encapsulated_config.ostree_layer_history(commit)
     # No parents: layer 0 has every directory already.
     return _Draft(history, "", objects, {}, recipe, replace(commit, files=()))
-
-
-def _parents(
-    objects: tuple[PlannedObject, ...], attributes: Mapping[str, Attributes], layout: Layout
-) -> dict[str, Attributes]:
-    if not layout.writes_parents:
-        return {}
-    paths = (encapsulated.tar_path(path) for item in objects for path in item.paths)
-    return {path: attributes[path] for path in encapsulated.parents_of(paths)}
 
 
 def _warn_about(empty_layers: tuple[str, ...], unknown_objects: int, progress: Progress) -> None:
@@ -229,7 +231,8 @@ def _write_layers(
         if position not in reused
     ]
     weights = [_weight(repository, unit) for unit in units]
-    progress.start("writing layers", sum(weights))
+    if units:
+        progress.start("writing layers", sum(weights))
     written = parallel.run(write_unit, units, jobs=jobs, weights=weights, on_advance=progress.advance)
     reports = []
     for position, draft in enumerate(drafts):
@@ -238,14 +241,25 @@ def _write_layers(
             reports.append(_report(draft, diff_id, known, None, SAME_RECIPE))
         else:
             reports.append(_report_written(draft, next(written), previous, media_type))
-    _take_over([report.layer.descriptor for report in reports if report.how != BUILT], previous, destination)
+    taken_over = [report.layer.descriptor for report in reports if report.how != BUILT]
+    if previous.store is not None and taken_over:
+        _take_over(taken_over, previous.store, destination, jobs, progress)
     return reports
 
 
-def _take_over(descriptors: list[Descriptor], previous: PreviousImage, destination: Destination) -> None:
-    if previous.store is not None:
-        for descriptor in descriptors:
-            destination.blobs.adopt(previous.store, descriptor)
+def _take_over(
+    descriptors: list[Descriptor], store: BlobStore, destination: Destination, jobs: int, progress: Progress
+) -> None:
+    units = [AdoptUnit(store, destination.blobs, descriptor) for descriptor in descriptors]
+    sizes = [descriptor.size for descriptor in descriptors]
+    progress.start("taking over layers", sum(sizes))
+    for size, _ in zip(sizes, parallel.run(adopt_unit, units, jobs=jobs, weights=sizes), strict=True):
+        progress.advance(size)
+
+
+def adopt_unit(unit: AdoptUnit) -> None:
+    """The work unit's function."""
+    unit.blobs.adopt(unit.store, unit.descriptor)
 
 
 def _weight(repository: OstreeRepository, unit: LayerUnit) -> int:

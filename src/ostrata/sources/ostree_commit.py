@@ -20,6 +20,10 @@ from ostrata.stores.ostree_repository import OstreeRepository, open_repository
 MAX_DEPTH = 1024
 """Directories deeper than this are refused: no path that long can be opened."""
 
+MAX_ENTRIES = 1 << 22
+MAX_PATHS = 1 << 29
+"""Characters of all entries' directories together."""
+
 HEADERS_PER_UNIT = 8192
 
 
@@ -32,6 +36,7 @@ def read_commit_tree(repository: OstreeRepository, revision: str) -> CommitTree:
     commit, _ = repository.read_commit(checksum)
     directories: list[CommitDirectory] = []
     files: list[tuple[str, str]] = []
+    size = 0
 
     @cache
     def read_dirmeta(dirmeta: str) -> Attributes:
@@ -42,11 +47,17 @@ def read_commit_tree(repository: OstreeRepository, revision: str) -> CommitTree:
     pending = [("", commit.root_dirtree, commit.root_dirmeta)]
     while pending:
         path, dirtree_checksum, dirmeta = pending.pop()
+        if path.count("/") >= MAX_DEPTH:
+            raise LimitError(f"directories nest deeper than {MAX_DEPTH}", where=f"/{escape(path[:100])}...")
         with within(f"/{escape(path)}"):
             dirtree = _read_dirtree(repository, dirtree_checksum)
             directories.append(CommitDirectory(path, dirtree_checksum, dirmeta, read_dirmeta(dirmeta)))
-            if path.count("/") >= MAX_DEPTH:
-                raise LimitError(f"directories nest deeper than {MAX_DEPTH}")
+        # One object may stand at any number of places, so a small repository can describe an endless tree.
+        size += len(path) * (len(dirtree.files) + len(dirtree.directories))
+        if len(directories) + len(pending) + len(files) > MAX_ENTRIES or size > MAX_PATHS:
+            raise LimitError(
+                f"expected at most {MAX_ENTRIES:,} entries and {MAX_PATHS:,} characters of paths, found more"
+            )
         prefix = f"{path}/" if path else ""
         files.extend((prefix + name, file) for name, file in dirtree.files)
         pending.extend((prefix + name, tree, meta) for name, tree, meta in reversed(dirtree.directories))
