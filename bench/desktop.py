@@ -232,7 +232,7 @@ def read_everything(repo: str) -> None:
 
     gc.disable()
     repository = open_repository(repo)
-    read_tree(repository, read_commit_tree(repository, REF), jobs=available_jobs())
+    read_tree(repository, REF, jobs=available_jobs())
 
 
 def _link(source: str, target: str) -> None:

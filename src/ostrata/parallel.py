@@ -51,7 +51,7 @@ def advance(amount: int) -> None:
 
 def run(
     function: Callable[[Unit], Result],
-    units: Sequence[Unit],
+    units: Iterable[Unit],
     *,
     jobs: int,
     weights: Sequence[int] | None = None,
@@ -59,15 +59,17 @@ def run(
 ) -> Generator[Result, None, None]:
     """Apply `function` to every unit, `jobs` at a time, and yield the results in input order.
 
-    Heavier units (`weights`, any unit of measure) start first, so that the last one does not run alone. `on_advance`
-    gets what the units reported since its last call.
+    Heavier units (`weights`, any unit of measure) start first, so that the last one does not run alone; without
+    weights the first units run while the later ones are still being made. `on_advance` gets what the units reported
+    since its last call.
 
     Raises: whatever the first failing unit raised; AccessError when a worker was killed.
     """
-    if jobs <= 1 or len(units) <= 1:
+    count = len(units) if isinstance(units, Sequence) else jobs
+    if jobs <= 1 or count <= 1:
         yield from _run_in_line(function, units, on_advance)
         return
-    with WorkerPool(min(jobs, len(units))) as pool:
+    with WorkerPool(min(jobs, count)) as pool:
         yield from pool.run(function, units, weights=weights, on_advance=on_advance)
 
 
@@ -110,17 +112,19 @@ class WorkerPool:
     def run(
         self,
         function: Callable[[Unit], Result],
-        units: Sequence[Unit],
+        units: Iterable[Unit],
         *,
         weights: Sequence[int] | None = None,
         on_advance: Callable[[int], None] | None = None,
     ) -> Iterator[Result]:
         """See the module's `run`."""
-        order = sorted(range(len(units)), key=lambda i: -weights[i]) if weights else list(range(len(units)))
+        numbered: Iterable[tuple[int, Unit]] = enumerate(units)
+        if weights is not None:
+            numbered = sorted(numbered, key=lambda item: -weights[item[0]])
         futures: dict[Future[Result], int] = {}
         try:
-            for index in order:
-                futures[self._executor.submit(_run_unit, function, units[index])] = index
+            for index, unit in numbered:
+                futures[self._executor.submit(_run_unit, function, unit)] = index
             yield from self._in_order(futures, on_advance)
         except BrokenProcessPool as error:
             raise AccessError(

@@ -1,7 +1,7 @@
 """`ostrata ls`: what is in a commit.
 
 The fields of --json and --csv are stable: path, type, checksum, dirmeta (directories only), size, mode (octal), uid,
-gid, target (symlinks only), xattrs (name -> value, in base64).
+gid, target (symlinks only), xattrs (name -> value, in base64; in CSV the same as JSON, empty when there are none).
 """
 
 from __future__ import annotations
@@ -42,12 +42,11 @@ _LETTER = {"directory": "d", "file": "-", "symlink": "l"}
 @jobs_option
 def command(repo: str, rev: str, path: str, as_json: bool, as_csv: bool, exact: bool, jobs: int) -> None:
     """List every entry of commit REV at or below PATH: type, mode, owner, size, checksum, path, xattrs."""
-    from ostrata.sources.ostree_commit import read_commit_tree, read_tree
+    from ostrata.sources.ostree_commit import read_tree
     from ostrata.stores.ostree_repository import open_repository
 
     repository = open_repository(repo)
-    commit = read_commit_tree(repository, rev)
-    tree = read_tree(repository, commit, jobs=jobs)
+    commit, tree = read_tree(repository, rev, jobs=jobs)
     selected = _select(tree, path)
     if as_json:
         _write(_json(commit, selected))
@@ -109,11 +108,14 @@ def _json(commit: CommitTree, entries: Iterator[tuple[str, Entry]]) -> Iterator[
 
 
 def _csv(commit: CommitTree, entries: Iterator[tuple[str, Entry]]) -> Iterator[str]:
+    import json
+
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, FIELDS, lineterminator="\n")
+    # All in quotes: before Python 3.13 a carriage return in a name would stand without.
+    writer = csv.DictWriter(buffer, FIELDS, lineterminator="\n", quoting=csv.QUOTE_ALL)
     writer.writeheader()
     for record in _records(commit, entries):
-        record["xattrs"] = " ".join(f"{name}={value}" for name, value in record["xattrs"].items())
+        record["xattrs"] = json.dumps(record["xattrs"], ensure_ascii=False) if record["xattrs"] else ""
         writer.writerow(record)
         yield buffer.getvalue()
         buffer.seek(0)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 
 from ostrata import parallel
 from ostrata.codecs import ostree
@@ -24,7 +23,7 @@ MAX_ENTRIES = 1 << 22
 MAX_PATHS = 1 << 29
 """Characters of all entries' directories together."""
 
-HEADERS_PER_UNIT = 8192
+HEADERS_PER_UNIT = 4096
 
 
 def read_commit_tree(repository: OstreeRepository, revision: str) -> CommitTree:
@@ -32,41 +31,81 @@ def read_commit_tree(repository: OstreeRepository, revision: str) -> CommitTree:
 
     Raises: NotFoundError, MalformedError, LimitError.
     """
-    checksum = repository.resolve(revision)
-    commit, _ = repository.read_commit(checksum)
-    directories: list[CommitDirectory] = []
-    files: list[tuple[str, str]] = []
-    size = 0
+    walk = _Walk(repository, revision)
+    for _ in walk:
+        pass
+    return walk.commit_tree()
 
-    @cache
-    def read_dirmeta(dirmeta: str) -> Attributes:
-        with within(f"dirmeta object {dirmeta}"):
-            return ostree.decode_dirmeta(repository.read_metadata("dirmeta", dirmeta))
 
-    # A stack in place of recursion: the depth is the input's choice.
-    pending = [("", commit.root_dirtree, commit.root_dirmeta)]
-    while pending:
-        path, dirtree_checksum, dirmeta = pending.pop()
-        if path.count("/") >= MAX_DEPTH:
-            raise LimitError(f"directories nest deeper than {MAX_DEPTH}", where=f"/{escape(path[:100])}...")
-        with within(f"/{escape(path)}"):
-            dirtree = _read_dirtree(repository, dirtree_checksum)
-            directories.append(CommitDirectory(path, dirtree_checksum, dirmeta, read_dirmeta(dirmeta)))
-        # One object may stand at any number of places, so a small repository can describe an endless tree.
-        size += len(path) * (len(dirtree.files) + len(dirtree.directories))
-        if len(directories) + len(pending) + len(files) > MAX_ENTRIES or size > MAX_PATHS:
+def read_tree(repository: OstreeRepository, revision: str, *, jobs: int = 1) -> tuple[CommitTree, Tree]:
+    """The same, and the whole tree: every entry with its attributes.
+
+    Workers read the headers of file objects while the walk still goes on. Raises: NotFoundError, MalformedError,
+    UnsupportedError, LimitError.
+    """
+    walk = _Walk(repository, revision)
+    units: list[HeaderUnit] = []
+    entries: dict[str, Entry] = {}
+    results = parallel.run(read_headers, _header_units(walk, units), jobs=jobs)
+    for position, headers in enumerate(results):
+        for checksum, (header, size) in zip(units[position].checksums, headers, strict=True):
+            entries[checksum] = _entry(checksum, header, size)
+    commit = walk.commit_tree()
+    return commit, Tree(dict(_in_walk_order(commit, entries)))
+
+
+class _Walk:
+    """Goes through a commit's directories; iterating yields the files of each, as (path, file checksum)."""
+
+    def __init__(self, repository: OstreeRepository, revision: str) -> None:
+        self.repository = repository
+        self._checksum = repository.resolve(revision)
+        self._commit, _ = repository.read_commit(self._checksum)
+        self._directories: list[CommitDirectory] = []
+        self._files: list[tuple[str, str]] = []
+        self._attributes: dict[str, Attributes] = {}
+
+    def commit_tree(self) -> CommitTree:
+        """What the walk has met, when it is over."""
+        return CommitTree(self._checksum, self._commit, tuple(self._directories), tuple(self._files))
+
+    def __iter__(self) -> Iterator[list[tuple[str, str]]]:
+        size = 0
+        # A stack in place of recursion: the depth is the input's choice.
+        pending = [("", self._commit.root_dirtree, self._commit.root_dirmeta)]
+        while pending:
+            path, dirtree_checksum, dirmeta = pending.pop()
+            if path.count("/") >= MAX_DEPTH:
+                raise LimitError(f"directories nest deeper than {MAX_DEPTH}", where=f"/{escape(path[:100])}...")
+            with within(f"/{escape(path)}"):
+                dirtree = self._read_dirtree(dirtree_checksum)
+                attributes = self._read_dirmeta(dirmeta)
+            self._directories.append(CommitDirectory(path, dirtree_checksum, dirmeta, attributes))
+            prefix = f"{path}/" if path else ""
+            files = [(prefix + name, file) for name, file in dirtree.files]
+            self._files += files
+            pending.extend((prefix + name, tree, meta) for name, tree, meta in reversed(dirtree.directories))
+            size += len(path) * (len(dirtree.files) + len(dirtree.directories))
+            self._check_bounds(len(pending), size)
+            yield files
+
+    def _check_bounds(self, pending: int, size: int) -> None:
+        """One object may stand at any number of places, so a small repository can describe an endless tree."""
+        if len(self._directories) + pending + len(self._files) > MAX_ENTRIES or size > MAX_PATHS:
             raise LimitError(
                 f"expected at most {MAX_ENTRIES:,} entries and {MAX_PATHS:,} characters of paths, found more"
             )
-        prefix = f"{path}/" if path else ""
-        files.extend((prefix + name, file) for name, file in dirtree.files)
-        pending.extend((prefix + name, tree, meta) for name, tree, meta in reversed(dirtree.directories))
-    return CommitTree(checksum, commit, tuple(directories), tuple(files))
 
+    def _read_dirtree(self, checksum: str) -> Dirtree:
+        with within(f"dirtree object {checksum}"):
+            return ostree.decode_dirtree(self.repository.read_metadata("dirtree", checksum))
 
-def _read_dirtree(repository: OstreeRepository, checksum: str) -> Dirtree:
-    with within(f"dirtree object {checksum}"):
-        return ostree.decode_dirtree(repository.read_metadata("dirtree", checksum))
+    def _read_dirmeta(self, checksum: str) -> Attributes:
+        if checksum not in self._attributes:
+            with within(f"dirmeta object {checksum}"):
+                data = self.repository.read_metadata("dirmeta", checksum)
+                self._attributes[checksum] = ostree.decode_dirmeta(data)
+        return self._attributes[checksum]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,21 +116,22 @@ class HeaderUnit:
     checksums: tuple[str, ...]
 
 
-def read_tree(repository: OstreeRepository, commit: CommitTree, *, jobs: int = 1) -> Tree:
-    """The whole tree of a commit, every entry with its attributes.
-
-    Raises: NotFoundError, MalformedError, UnsupportedError.
-    """
-    checksums = sorted({checksum for _, checksum in commit.files})
-    units = [
-        HeaderUnit(repository.path, tuple(checksums[start : start + HEADERS_PER_UNIT]))
-        for start in range(0, len(checksums), HEADERS_PER_UNIT)
-    ]
-    entries: dict[str, Entry] = {}
-    for headers, unit in zip(parallel.run(read_headers, units, jobs=jobs), units, strict=True):
-        for checksum, (header, size) in zip(unit.checksums, headers, strict=True):
-            entries[checksum] = _entry(checksum, header, size)
-    return Tree(dict(_in_walk_order(commit, entries)))
+def _header_units(walk: _Walk, made: list[HeaderUnit]) -> Iterator[HeaderUnit]:
+    """A unit as soon as the walk has met enough file objects; `made` gets them too."""
+    seen: set[str] = set()
+    met: list[str] = []
+    for files in walk:
+        for _, checksum in files:
+            if checksum not in seen:
+                seen.add(checksum)
+                met.append(checksum)
+        if len(met) >= HEADERS_PER_UNIT:
+            made.append(HeaderUnit(walk.repository.path, tuple(met)))
+            yield made[-1]
+            met.clear()
+    if met:
+        made.append(HeaderUnit(walk.repository.path, tuple(met)))
+        yield made[-1]
 
 
 def read_headers(unit: HeaderUnit) -> list[tuple[FileHeader, int]]:

@@ -66,6 +66,13 @@ def test_an_image_without_the_labels_has_no_plan() -> None:
     assert carried.diff_ids == {}
 
 
+def test_a_recipe_whose_diff_id_is_ambiguous_is_not_believed() -> None:
+    one, two = (Digest("sha256", "12345678" + digit * 56) for digit in "ab")
+    labels = plan_label.encode([CarriedLayer("a", "a", "0" * 64, one, 1)])
+    assert plan_label.decode(labels, [one, one]).diff_id("0" * 64) == one
+    assert plan_label.decode(labels, [one, two]).diff_id("0" * 64) is None
+
+
 def _plan(document: bytes) -> str:
     return base64.b64encode(zlib.compress(document)).decode()
 

@@ -10,7 +10,7 @@ from ostrata.model.ostree import Variant
 from ostrata.model.tree import Attributes, Directory, RegularFile, Symlink
 from ostrata.pipeline.commit import BYTES_PER_UNIT, CommitOptions, commit
 from ostrata.sources.modifiers import Modifiers
-from ostrata.sources.ostree_commit import read_commit_tree, read_tree
+from ostrata.sources.ostree_commit import read_tree
 from ostrata.stores.ostree_repository import open_repository
 from ostrata.stores.ostree_writer import init_repository, open_writer
 
@@ -64,7 +64,7 @@ def test_the_commit_of_the_format_page_has_its_checksum(repository, tmp_path):
 def test_what_is_read_back_is_the_tree(repository, tree):
     result = commit(repository, str(tree), options("os/stable"))
     opened = open_repository(repository)
-    found = dict(read_tree(opened, read_commit_tree(opened, "os/stable")))
+    found = dict(read_tree(opened, "os/stable")[1])
     directory = Directory(Attributes(0o755))
     assert found[""] == found["usr"] == found["usr/bin"] == directory
     assert found["bin"] == Symlink(Attributes(0o777), "usr/bin", found["bin"].content)
@@ -252,7 +252,7 @@ def test_a_bare_user_only_repository_keeps_canonical_permissions_only(tmp_path, 
     result = commit(path, str(tree), options(modifiers=Modifiers(owner_uid=5)))
     assert result.checksum == commit(path, str(tree), options()).checksum
     opened = open_repository(path)
-    found = dict(read_tree(opened, read_commit_tree(opened, result.checksum)))
+    found = dict(read_tree(opened, result.checksum)[1])
     assert found["usr/bin/sh"].attributes == Attributes(0o755)
 
 
