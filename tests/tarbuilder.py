@@ -362,7 +362,7 @@ def content_entries(tree: Tree, checksums: Iterable[str], layout: str, version: 
         places.setdefault(file_checksum(tree[path]), []).append(path)
     directories = attributes_by_path(tree)
     xattrs_written: set[str] = set()
-    parents_written: set[str] = set()
+    parents_written = {"sysroot"}  # the skeleton's: our one difference, since runtimes refuse a path twice
     out = b""
     for checksum in sorted(checksums):
         node = tree[places[checksum][0]]

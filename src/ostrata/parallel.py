@@ -31,7 +31,6 @@ Result = TypeVar("Result")
 POLL_SECONDS = 0.2
 
 _counter: Synchronized[int] | None = None
-_told_to_end = False
 _inline_advance: Callable[[int], None] | None = None
 
 
@@ -171,21 +170,27 @@ def _initialise_worker(counter: Synchronized[int]) -> None:
     global _counter  # noqa: PLW0603
     _counter = counter
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides, and sends SIGTERM
-    signal.signal(signal.SIGTERM, _exit_now)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
-def _exit_now(signum: int, _frame: object) -> None:
-    global _told_to_end  # noqa: PLW0603
-    _told_to_end = True
-    raise SystemExit(128 + signum)  # runs the unit's `finally` blocks: they remove temporary files
-
-
 def _run_unit(function: Callable[[Unit], Result], unit: Unit) -> Result:
-    # The executor takes SystemExit for a unit's failure and hands out the next unit, which must not start.
-    if _told_to_end:
-        raise SystemExit
-    return function(unit)
+    """Run one unit; SIGTERM meanwhile runs its `finally` blocks, which remove temporary files, and ends the worker.
+
+    Between units SIGTERM ends the worker at once, by the kernel: a Python handler could miss it just before the worker
+    waits for its next unit.
+    """
+    signal.signal(signal.SIGTERM, _raise_exit)
+    try:
+        return function(unit)
+    except SystemExit:
+        os._exit(128 + signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _raise_exit(signum: int, _frame: object) -> None:
+    raise SystemExit(128 + signum)
 
 
 def _end_with_parent() -> None:

@@ -46,6 +46,8 @@ OSTREE_EXT_0_15 = "ostree-ext-0.15"
 _DEFAULT_DIRECTORY = Attributes(0o755)
 _DEFAULT_FILE = Attributes(0o644)
 _VAR_TMP = Attributes(0o1777)
+_WRITTEN_BY_SKELETON = {"sysroot": None}
+"""Of a commit's directories, the one that every layer's skeleton has: runtimes refuse a layer with a path twice."""
 _SHOWN_NAMES = 5
 
 
@@ -80,13 +82,14 @@ Parents = Mapping[str, Attributes]
 # What a commit must be
 
 
-def check_encapsulable(commit: CommitTree) -> list[str]:
+def check_encapsulable(commit: CommitTree, layout: Layout) -> list[str]:
     """Refuse what no encapsulated image can hold; return warnings about the rest.
 
-    Raises: UnsupportedError for names that begin with ``.wh.`` (whiteouts in OCI layers) and for content below
-    /sysroot/ostree, where the image keeps the repository.
+    Raises: UnsupportedError for names that begin with ``.wh.`` (whiteouts in OCI layers), for content below
+    /sysroot/ostree, where the image keeps the repository, and for /etc beside /usr/etc.
     """
-    paths = [directory.path for directory in commit.directories] + [path for path, _ in commit.files]
+    directories = {directory.path for directory in commit.directories}
+    paths = [*directories, *(path for path, _ in commit.files)]
     _refuse(
         [path for path in paths if ".wh." in path and "/.wh." in f"/{path}"],
         "begin with .wh., which means a deletion in an image layer",
@@ -98,21 +101,19 @@ def check_encapsulable(commit: CommitTree) -> list[str]:
         "lie below /sysroot/ostree, where the image keeps its OSTree repository",
         "leave /sysroot empty in the commit",
     )
-    _refuse(
-        _in_both_etcs(paths, {path for path, _ in commit.files}),
-        "are in /etc too, and an image has one place for both",
-        "keep configuration in /usr/etc only",
-    )
+    if {"etc", "usr/etc"} <= {path for path in paths if path.count("/") < 2}:
+        raise UnsupportedError(
+            "the commit has both /etc and /usr/etc, and an image has one place for them",
+            hint="keep configuration in /usr/etc only",
+        )
+    warnings = []
     if below_sysroot:
-        return [f"{len(below_sysroot)} paths lie below /sysroot, which should be empty: systems mount their disk there"]
-    return []
-
-
-def _in_both_etcs(paths: list[str], files: set[str]) -> list[str]:
-    """Paths below /usr/etc whose place in the image another path has; two directories share theirs."""
-    below = {path: tar_path(path) for path in paths if path.startswith("usr/etc/")}
-    known = set(paths) if below else set()
-    return [path for path, other in below.items() if other in known and (path in files or other in files)]
+        warnings.append(
+            f"{len(below_sysroot)} paths lie below /sysroot, which should be empty: systems mount their disk there"
+        )
+    if layout.splits_xattrs and "var/tmp" in directories:
+        warnings.append(f"layer 0 has /var/tmp twice, as the layout {layout.name} wants: podman and buildah refuse it")
+    return warnings
 
 
 def _refuse(paths: list[str], why: str, hint: str) -> None:
@@ -144,12 +145,12 @@ def parent_attributes(directories: Iterable[CommitDirectory]) -> dict[str, Attri
 
 def parents_of(objects: Iterable[PlannedObject], directories: Parents, layout: Layout) -> dict[str, Attributes]:
     """Of all `directories`, those that a layer with `objects` has to write: the ones above their paths, or none."""
-    found: dict[str, None] = {}
+    found = dict(_WRITTEN_BY_SKELETON)
     if layout.writes_parents:
         for item in objects:
             for path in item.paths:
                 _add_parents(tar_path(path), found)
-    return {path: directories[path] for path in found}
+    return {path: directories[path] for path in found if path not in _WRITTEN_BY_SKELETON}
 
 
 def _add_parents(path: str, found: dict[str, None]) -> list[str]:
@@ -286,7 +287,7 @@ def content(
 ) -> Iterator[TarMember]:
     """The file objects, each with its xattrs before it and its paths behind it."""
     xattrs_written: set[str] = set()
-    parents_written: dict[str, None] = {}
+    parents_written = dict(_WRITTEN_BY_SKELETON)
     for item in objects:
         file = open_file(item.checksum)
         stored = _StoredObject.of(item.checksum, file)

@@ -130,7 +130,7 @@ def encapsulate(
     """
     commit = read_commit_tree(repository, revision)
     with within(f"commit {commit.checksum}"):
-        for message in encapsulated.check_encapsulable(commit):
+        for message in encapsulated.check_encapsulable(commit, options.layout):
             progress.warn(message)
         drafts = _draft_layers(repository, commit, options, progress)
     contentmeta = options.contentmeta

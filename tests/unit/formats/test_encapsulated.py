@@ -31,37 +31,50 @@ def commit(directories: list[str], files: list[str]) -> CommitTree:
 @pytest.mark.parametrize("path", [".wh.x", "usr/.wh.x", "usr/.wh..wh..opq", "usr/.wh.d/x"])
 def test_names_that_mean_deletions_are_refused(path: str) -> None:
     with pytest.raises(UnsupportedError, match=r"1 names begin with \.wh\.") as caught:
-        check_encapsulable(commit(["usr"], [path]))
+        check_encapsulable(commit(["usr"], [path]), Layout())
     assert f"/{path}" in str(caught.value)
     with pytest.raises(UnsupportedError, match="deletion"):
-        check_encapsulable(commit([path], []))
+        check_encapsulable(commit([path], []), Layout())
 
 
 def test_a_name_that_only_contains_wh_is_fine() -> None:
-    assert check_encapsulable(commit(["usr"], ["usr/a.wh.x", "usr/wh.x"])) == []
+    assert check_encapsulable(commit(["usr"], ["usr/a.wh.x", "usr/wh.x"]), Layout()) == []
 
 
 def test_many_refused_names_are_shown_in_part_and_escaped() -> None:
     with pytest.raises(UnsupportedError, match=r"7 names .*: /\.wh\.0\\n, .* and 2 more\nrename"):
-        check_encapsulable(commit([], [f".wh.{number}\n" for number in range(7)]))
+        check_encapsulable(commit([], [f".wh.{number}\n" for number in range(7)]), Layout())
 
 
 def test_content_where_the_image_keeps_its_repository_is_refused() -> None:
     with pytest.raises(UnsupportedError, match="below /sysroot/ostree"):
-        check_encapsulable(commit(["sysroot", "sysroot/ostree"], []))
+        check_encapsulable(commit(["sysroot", "sysroot/ostree"], []), Layout())
 
 
 def test_other_content_below_sysroot_is_a_warning() -> None:
-    (warning,) = check_encapsulable(commit(["sysroot", "sysroot/d"], ["sysroot/f"]))
+    (warning,) = check_encapsulable(commit(["sysroot", "sysroot/d"], ["sysroot/f"]), Layout())
     assert "2 paths" in warning
 
 
-def test_a_file_in_both_etcs_is_refused_and_a_directory_is_not() -> None:
-    assert check_encapsulable(commit(["etc", "etc/d", "usr", "usr/etc", "usr/etc/d"], ["etc/a", "usr/etc/b"])) == []
-    with pytest.raises(UnsupportedError, match="/usr/etc/a"):
-        check_encapsulable(commit(["etc", "usr", "usr/etc"], ["etc/a", "usr/etc/a"]))
-    with pytest.raises(UnsupportedError, match="/usr/etc/a"):
-        check_encapsulable(commit(["etc", "etc/a", "usr", "usr/etc"], ["usr/etc/a"]))
+@pytest.mark.parametrize(
+    ("directories", "files"),
+    [(["etc", "usr", "usr/etc"], []), (["usr", "usr/etc"], ["etc"]), (["etc", "usr"], ["usr/etc"])],
+)
+def test_etc_beside_usr_etc_is_refused(directories: list[str], files: list[str]) -> None:
+    with pytest.raises(UnsupportedError, match="both /etc and /usr/etc"):
+        check_encapsulable(commit(directories, files), Layout())
+
+
+def test_etc_alone_in_either_place_is_fine() -> None:
+    assert check_encapsulable(commit(["etc", "etc/usr", "usr", "usr/x", "usr/x/etc"], []), Layout()) == []
+    assert check_encapsulable(commit(["usr", "usr/etc", "usr/etc/etc"], []), Layout()) == []
+
+
+def test_var_tmp_in_the_older_layout_is_a_warning() -> None:
+    tree = commit(["var", "var/tmp"], [])
+    (warning,) = check_encapsulable(tree, Layout("ostree-ext-0.15", 1))
+    assert "podman" in warning
+    assert check_encapsulable(tree, Layout()) == []
 
 
 @pytest.mark.parametrize(
@@ -118,3 +131,16 @@ def test_the_doubled_var_tmp_of_the_older_layout_stays() -> None:
     for layout, count in zip(LAYOUTS, (2, 1, 1), strict=True):
         names = [entry.path for entry, _ in read_members([_image(tree, layout)])]
         assert sum(name.removeprefix("./").rstrip("/") == "var/tmp" for name in names) == count
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+def test_no_path_is_in_a_layer_twice(layout: Layout) -> None:
+    tree = {"": ROOT, "sysroot": Node("directory", 0o711), "sysroot/d": ROOT, "usr": ROOT, "usr/etc": ROOT, "var": ROOT}
+    tree |= {name: Node("file", 0o644, data=name.encode()) for name in ("sysroot/d/f", "usr/a", "usr/etc/b")}
+    memory = MemoryCommit.of(tree)
+    parents = encapsulated.parent_attributes(memory.commit.directories)
+    objects = plan_one_layer(memory.commit)
+    chunk = b"".join(tar_blocks(encapsulated.chunk_layer(objects, parents, memory.open_file, layout)))
+    for layer in (chunk, _image(tree, layout)):
+        names = [entry.path.removeprefix("./").rstrip("/") for entry, _ in read_members([layer])]
+        assert len(names) == len(set(names))
