@@ -106,6 +106,7 @@ class Bench:
         packed.unlink()
         image = self.work / name
         shutil.rmtree(image, ignore_errors=True)
+        warm(str(self.repo))
         ours = measure(*self._encapsulate(f"oci:{image}:1", "--compression", name, "--contentmeta", str(self.meta)))
         result = json.loads(ours.stdout)
         size = sum(layer["size"] for layer in result["layers"])

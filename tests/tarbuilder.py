@@ -422,7 +422,7 @@ def ostree_layer(
         return entries
 
     out += metadata("dirmeta", dirmeta_bytes(root)) + recursion("")
-    if layout == OSTREE_EXT or "var/tmp" not in tree:
+    if layout == OSTREE_EXT or tree.get("var/tmp", Node("file", 0)).kind != "directory":
         out += directory_entry("var/tmp", 0o1777)
     if with_content:
         checksums = {file_checksum(tree[path]) for path in walk(tree)}

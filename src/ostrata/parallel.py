@@ -31,6 +31,7 @@ Result = TypeVar("Result")
 POLL_SECONDS = 0.2
 
 _counter: Synchronized[int] | None = None
+_told_to_end = False
 _inline_advance: Callable[[int], None] | None = None
 
 
@@ -41,6 +42,8 @@ def available_jobs() -> int:
 
 def advance(amount: int) -> None:
     """Report `amount` done, from inside a unit."""
+    if _told_to_end:  # the exception may have come up in a finaliser, where Python prints and forgets it
+        raise SystemExit(128 + signal.SIGTERM)
     if _counter is not None:
         with _counter.get_lock():
             _counter.value += amount
@@ -180,7 +183,7 @@ def _run_unit(function: Callable[[Unit], Result], unit: Unit) -> Result:
     Between units SIGTERM ends the worker at once, by the kernel: a Python handler could miss it just before the worker
     waits for its next unit.
     """
-    signal.signal(signal.SIGTERM, _raise_exit)
+    signal.signal(signal.SIGTERM, end_now)
     try:
         return function(unit)
     except SystemExit:
@@ -189,7 +192,10 @@ def _run_unit(function: Callable[[Unit], Result], unit: Unit) -> Result:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def _raise_exit(signum: int, _frame: object) -> None:
+def end_now(signum: int, _frame: object) -> None:
+    """A handler for SIGTERM: raises SystemExit, and has `advance` raise it again where it was swallowed."""
+    global _told_to_end  # noqa: PLW0603
+    _told_to_end = True
     raise SystemExit(128 + signum)
 
 

@@ -35,19 +35,19 @@ _PAX_REST = b"ustar\x0000".ljust(BLOCK - 257, b"\0")
 
 def header(name: bytes, mode: int, uid: int, gid: int, size: int, kind: bytes, link: bytes = EMPTY_FIELD) -> bytes:
     """The 512 bytes of a header; `name` and `link` are filled fields of 100 bytes, `mode` has permission bits only."""
-    numbers, partial_sum = _numbers(mode, uid, gid, size, kind)
-    checksum = partial_sum + sum(name) + (sum(link) if link is not EMPTY_FIELD else 0)
-    return b"".join((name, numbers, b"%07o\0" % checksum, kind, link, _GNU_REST))
+    owner, owner_sum = _owner(mode, uid, gid)
+    length = _octal(size, 12) if size else _NO_TIME
+    checksum = owner_sum + sum(length) + sum(kind) + sum(name) + (sum(link) if link is not EMPTY_FIELD else 0)
+    return b"".join((name, owner, length, _NO_TIME, b"%07o\0" % checksum, kind, link, _GNU_REST))
 
 
-@lru_cache(maxsize=16384)
-def _numbers(mode: int, uid: int, gid: int, size: int, kind: bytes) -> tuple[bytes, int]:
-    """The number fields, and what they, `kind` and the magic add to the checksum: the same for many headers."""
-    fields = _octal(mode, 8) + _octal(uid, 8) + _octal(gid, 8) + _octal(size, 12) + _NO_TIME
-    return fields, sum(fields) + _CHECKSUM_AS_SPACES + sum(kind) + sum(_GNU_REST)
+@lru_cache(maxsize=4096)
+def _owner(mode: int, uid: int, gid: int) -> tuple[bytes, int]:
+    """The fields mode, uid and gid, and what they and all that never changes add to the checksum."""
+    fields = _octal(mode, 8) + _octal(uid, 8) + _octal(gid, 8)
+    return fields, sum(fields) + sum(_NO_TIME) + _CHECKSUM_AS_SPACES + sum(_GNU_REST)
 
 
-@lru_cache(maxsize=65536)
 def _octal(number: int, width: int) -> bytes:
     if number < 8 ** (width - 1):
         return b"%0*o\0" % (width - 1, number)
@@ -94,7 +94,10 @@ def name_fields(path: bytes, onto: bytes = EMPTY_FIELD) -> tuple[bytes, bytes]:
     stored = _without_dot(path)
     if len(stored) <= FIELD:
         return b"", fill(onto, stored)[0]
-    cut = _without_dot(path[:FIELD].decode("utf-8", "ignore").encode("utf-8"))
+    cut = path[:FIELD]
+    if not cut.isascii():
+        cut = cut.decode("utf-8", "ignore").encode("utf-8")
+    cut = _without_dot(cut)
     # A name like ``.x`` may be cut to ``.``, which is no component to the crate.
     cut = cut.removesuffix(b"/.")
     # The field is filled with what fits of the name first: to be seen only where the cut name is shorter.

@@ -155,8 +155,10 @@ def parents_of(objects: Iterable[PlannedObject], directories: Parents, layout: L
 
 def _add_parents(path: str, found: dict[str, None]) -> list[str]:
     """The directories above `path` that `found` lacks, shallowest first; adds them to it."""
-    missing = []
     parent = path.rpartition("/")[0]
+    if parent in found:
+        return []
+    missing = []
     while parent and parent not in found:
         missing.append(parent)
         parent = parent.rpartition("/")[0]
@@ -285,18 +287,24 @@ def chunk_layer(
 def content(
     objects: Iterable[PlannedObject], parents: Parents, open_file: OpenFile, layout: Layout
 ) -> Iterator[TarMember]:
-    """The file objects, each with its xattrs before it and its paths behind it."""
+    """The file objects, each with its xattrs before it and its paths behind it.
+
+    One member for each object: the entries of its paths come with the head of the next.
+    """
     xattrs_written: set[str] = set()
     parents_written = dict(_WRITTEN_BY_SKELETON)
+    wanted_parents = parents if layout.writes_parents else {}
+    paths = b""
     for item in objects:
         file = open_file(item.checksum)
-        stored = _StoredObject.of(item.checksum, file)
         if layout.splits_xattrs:
-            before = _split_xattrs(item.checksum, file.header, xattrs_written)
+            xattrs = _split_xattrs(item.checksum, file.header, xattrs_written)
         else:
-            before = _xattrs_file(item.checksum, file.header)
-        yield TarMember(before + stored.entry, file.content, file.size)
-        yield TarMember(_path_entries(item, stored, parents if layout.writes_parents else {}, parents_written))
+            xattrs = _xattrs_file(item.checksum, file.header)
+        stored = _StoredObject(item.checksum, file)
+        yield TarMember(b"".join((paths, xattrs, stored.entry)), file.content, file.size)
+        paths = _path_entries(item, stored, wanted_parents, parents_written)
+    yield TarMember(paths)
 
 
 def _split_xattrs(checksum: str, header: FileHeader, written: set[str]) -> bytes:
@@ -319,29 +327,24 @@ def _xattrs_file(checksum: str, header: FileHeader) -> bytes:
     return entry + tar.pax_entry(visible) if visible else entry
 
 
-@dataclass(frozen=True, slots=True)
 class _StoredObject:
     """An object's own entry, and the fields that the entries of its paths inherit."""
 
-    entry: bytes
-    attributes: Attributes
-    path: bytes
-    name: bytes
-    link: bytes
-    is_empty: bool
+    __slots__ = ("attributes", "entry", "is_empty", "link", "name", "path")
 
-    @classmethod
-    def of(cls, checksum: str, file: FileObject) -> _StoredObject:
+    def __init__(self, checksum: str, file: FileObject) -> None:
         attributes = file.header.attributes
-        path = object_path("file", checksum)
-        name = tar.fill(tar.EMPTY_FIELD, path)[0]
         kind, long_link, link = tar.REGULAR, b"", tar.EMPTY_FIELD
         if file.header.target is not None:
             kind = tar.SYMLINK
             long_link, link = tar.link_fields(file.header.target.encode("utf-8"))
-        entry = tar.header(name, attributes.mode, attributes.uid, attributes.gid, file.size, kind, link)
-        is_empty = kind == tar.REGULAR and file.size == 0
-        return cls(long_link + entry, attributes, path, name, link, is_empty)
+        path = object_path("file", checksum)
+        name = path.ljust(tar.FIELD, b"\0")
+        self.path, self.name, self.link, self.attributes = path, name, link, attributes
+        self.is_empty = kind is tar.REGULAR and file.size == 0
+        self.entry = long_link + tar.header(
+            name, attributes.mode, attributes.uid, attributes.gid, file.size, kind, link
+        )
 
 
 def _path_entries(
@@ -355,7 +358,7 @@ def _path_entries(
         kind, link = tar.REGULAR, tar.EMPTY_FIELD
     else:
         kind, link = tar.HARD_LINK, tar.fill(stored.link, stored.path)[0]
-    attributes = stored.attributes
+    mode, uid, gid = stored.attributes.mode, stored.attributes.uid, stored.attributes.gid
     entries = []
     for commit_path in item.paths:
         path = tar_path(commit_path)
@@ -363,8 +366,7 @@ def _path_entries(
             missing = _add_parents(path, parents_written)
             entries += [_directory(parent.encode("utf-8"), parents[parent]) for parent in missing]
         long_name, name = tar.name_fields(path.encode("utf-8"), stored.name)
-        entries.append(long_name)
-        entries.append(tar.header(name, attributes.mode, attributes.uid, attributes.gid, 0, kind, link))
+        entries += (long_name, tar.header(name, mode, uid, gid, 0, kind, link))
     return b"".join(entries)
 
 

@@ -234,13 +234,14 @@ def _write_layers(
     if units:
         progress.start("writing layers", sum(weights))
     written = parallel.run(write_unit, units, jobs=jobs, weights=weights, on_advance=progress.advance)
+    made = dict(zip((position for position in range(len(drafts)) if position not in reused), written, strict=True))
     reports = []
     for position, draft in enumerate(drafts):
         if position in reused:
             diff_id, known = reused[position]
             reports.append(_report(draft, diff_id, known, None, SAME_RECIPE))
         else:
-            reports.append(_report_written(draft, next(written), previous, media_type))
+            reports.append(_report_written(draft, made[position], previous, media_type))
     taken_over = [report.layer.descriptor for report in reports if report.how != BUILT]
     if previous.store is not None and taken_over:
         _take_over(taken_over, previous.store, destination, jobs, progress)

@@ -21,6 +21,7 @@ from ostrata.stores.files import (
     COPY_PIECE,
     TemporaryFile,
     link_or_copy,
+    open_regular,
     remove_stale,
     sync_directory,
 )
@@ -63,6 +64,14 @@ class BlobDirectory:
         """Is there a blob of that name and size?"""
         return self.size(digest) == size
 
+    def is_whole(self, digest: Digest, size: int) -> bool:
+        """Is there a blob of that name and size, and are its bytes the ones that the name promises? They are read."""
+        if not self.has(digest, size):
+            return False
+        path = os.path.join(self.path, digest.encoded)
+        with within(escape(path)), open(open_regular(path), "rb", buffering=0) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == digest.encoded
+
     def size(self, digest: Digest) -> int | None:
         """In bytes; None when the blob is not there."""
         with within(escape(self.path)):
@@ -71,14 +80,15 @@ class BlobDirectory:
     def adopt(self, store: BlobStore, descriptor: Descriptor) -> None:
         """Take the blob over from another store: its bytes are verified, then linked, reflinked or copied.
 
-        Nothing happens when the blob is there already. Raises: NotFoundError, AccessError;
-        DigestMismatchError when the store's copy is damaged.
+        Nothing happens when the blob is there already, whole; a damaged one is replaced. Raises: NotFoundError,
+        AccessError; DigestMismatchError when the store's copy is damaged.
         """
-        if self.has(descriptor.digest, descriptor.size):
+        if self.is_whole(descriptor.digest, descriptor.size):
             return
+        is_damaged = self.size(descriptor.digest) is not None
         path = store.blob_path(descriptor.digest)
         with within(f"blob {descriptor.digest}"), store.open_blob(descriptor.digest) as source:
-            if path is None:
+            if path is None or is_damaged:
                 with self.create() as writer:
                     _verify(source, descriptor, writer)
                     writer.complete()
@@ -120,10 +130,10 @@ class BlobWriter:
     def complete(self) -> tuple[Digest, int]:
         """The blob's digest and size in bytes, now that it is there and durable. Raises: AccessError.
 
-        A blob that was there already, with the same digest and size, is kept.
+        A blob that was there already is kept when it is whole, and replaced when it is damaged.
         """
         digest = Digest("sha256", self._hash.hexdigest())
-        if BlobDirectory(self._file.directory).has(digest, self._size):
+        if BlobDirectory(self._file.directory).is_whole(digest, self._size):
             self._file.discard()
         else:
             self._file.complete(digest.encoded)

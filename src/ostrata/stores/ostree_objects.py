@@ -51,20 +51,20 @@ class ObjectReader:
 
 
 class _Descriptor:
-    """An open file's descriptor; closed with the last reference to it."""
+    """An open regular file: its descriptor, closed with the last reference to it, and its size in bytes."""
 
-    __slots__ = ("number",)
+    __slots__ = ("number", "size")
 
     def __init__(self, path: str) -> None:
-        self.number = open_regular(path)
+        self.number, self.size = open_regular(path)
 
     def __del__(self) -> None:
         if hasattr(self, "number"):
             os.close(self.number)
 
 
-def open_regular(path: str) -> int:
-    """A descriptor for reading the regular file `path`.
+def open_regular(path: str) -> tuple[int, int]:
+    """A descriptor for reading the regular file `path`, and the file's size in bytes.
 
     Raises: MalformedError when it is anything else, a symlink included; OSError.
     """
@@ -76,17 +76,17 @@ def open_regular(path: str) -> int:
         if error.errno == errno.ENXIO:
             raise MalformedError("expected a regular file, found a socket or device", where=escape(path)) from None
         raise
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)
         raise MalformedError("expected a regular file", where=escape(path))
-    return descriptor
+    return descriptor, status.st_size
 
 
 def read_whole(path: str, limit: int) -> bytes:
     """The bytes of the regular file `path`. Raises: MalformedError over `limit` bytes or for another file; OSError."""
-    descriptor = open_regular(path)
+    descriptor, size = open_regular(path)
     try:
-        size = os.fstat(descriptor).st_size
         if size > limit:
             raise MalformedError(f"expected at most {limit} bytes, found {size}", where=escape(path))
         data = os.read(descriptor, size + 1)
@@ -183,8 +183,7 @@ def _open_bare_user(path: str) -> FileObject:
     header = _read_ostreemeta(file.number, path)
     if header.target is not None:
         return FileObject(header, 0, iter(()))
-    size = os.fstat(file.number).st_size
-    return FileObject(header, size, _pieces(file, size, path))
+    return FileObject(header, file.size, _pieces(file, file.size, path))
 
 
 def _read_ostreemeta(file: str | int, path: str) -> FileHeader:

@@ -20,6 +20,7 @@ from ostrata.errors import (
     DigestMismatchError,
     MalformedError,
     NotFoundError,
+    OstrataError,
     UnsupportedError,
     escape,
     from_os_error,
@@ -81,12 +82,13 @@ class OstreeRepository:
         Raises: NotFoundError, MalformedError, UnsupportedError.
         """
         try:
-            with _at_file_object(checksum):
-                return self.reader.read_header(self._file_path(checksum))
+            return self.reader.read_header(self._file_path(checksum))
         except FileNotFoundError:
             if self.parent is None:
                 raise missing_object("file", checksum) from None
             return self.parent.read_header(checksum)
+        except (MalformedError, UnsupportedError, OSError) as error:
+            raise _at_file_object(checksum, error) from None
 
     def open_file(self, checksum: str) -> FileObject:
         """A file object to be read once. It is compared with its checksum when its content is taken to the end.
@@ -95,12 +97,13 @@ class OstreeRepository:
         DigestMismatchError, MalformedError, UnsupportedError.
         """
         try:
-            with _at_file_object(checksum):
-                found = self.reader.open_file(self._file_path(checksum))
+            found = self.reader.open_file(self._file_path(checksum))
         except FileNotFoundError:
             if self.parent is None:
                 raise missing_object("file", checksum) from None
             return self.parent.open_file(checksum)
+        except (MalformedError, UnsupportedError, OSError) as error:
+            raise _at_file_object(checksum, error) from None
         verified = _verified(checksum, found)
         if found.size == 0:
             for _ in verified:
@@ -253,10 +256,12 @@ class OstreeRepository:
 
 def _verified(checksum: str, file: FileObject) -> Iterator[bytes]:
     hasher = hashlib.sha256(ostree.encode_file_header(file.header))
-    with _at_file_object(checksum):
+    try:
         for piece in file.content:
             hasher.update(piece)
             yield piece
+    except (MalformedError, OSError) as error:
+        raise _at_file_object(checksum, error) from None
     if hasher.hexdigest() != checksum:
         raise DigestMismatchError(
             f"corrupted file object: expected checksum {checksum}, found {hasher.hexdigest()}",
@@ -264,22 +269,13 @@ def _verified(checksum: str, file: FileObject) -> Iterator[bytes]:
         )
 
 
-class _at_file_object:  # noqa: N801 - a context manager; a class costs a tenth of a generator, for every object
-    """Names the object in errors about its form, and in those of the system; lets FileNotFoundError through."""
-
-    __slots__ = ("_checksum",)
-
-    def __init__(self, checksum: str) -> None:
-        self._checksum = checksum
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, (MalformedError, UnsupportedError)):
-            error.places.append(f"file object {self._checksum}")
-        elif isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
-            raise from_os_error(error, where=f"file object {self._checksum}") from None
+def _at_file_object(checksum: str, error: OstrataError | OSError) -> OstrataError:
+    """The same error, and which object it is about."""
+    place = f"file object {checksum}"
+    if isinstance(error, OSError):
+        return from_os_error(error, where=place)
+    error.places.append(place)
+    return error
 
 
 def open_repository(path: str) -> OstreeRepository:
