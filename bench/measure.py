@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-SAMPLE_SECONDS = 0.1
+SAMPLE_SECONDS = 0.5  # each sample walks the page tables of what is measured
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,9 @@ from ostrata.model.tar import TarMember
 from ostrata.stores.blobs import BlobWriter
 
 BLOCK = 1 << 20
-"""Bytes of the pieces in which a tar travels, at least."""
+"""Bytes that small pieces of a tar are joined to."""
+LARGE = 128 << 10
+"""Bytes of a piece that travels as it is: copying it costs more than handing it on."""
 KEPT = 128 << 20
 """Bytes of a tar that are kept between hashing and compressing; larger ones are read twice."""
 
@@ -34,10 +36,16 @@ class LayerBytes:
 
 
 def tar_blocks(members: Iterable[TarMember]) -> Iterator[bytes]:
-    """The tar of `members` in blocks of BLOCK bytes or a little more. Raises: what reading their content raises."""
+    """The tar of `members`, small pieces joined and large ones as they are. Raises: what reading content raises."""
     pieces: list[bytes] = []
     length = 0
     for piece in _tar_pieces(members):
+        if len(piece) >= LARGE:
+            yield b"".join(pieces)
+            yield piece
+            pieces.clear()
+            length = 0
+            continue
         pieces.append(piece)
         length += len(piece)
         if length >= BLOCK:
