@@ -65,7 +65,7 @@ def copy_readable(source: str, target: str) -> None:
 
 
 def contentmeta_by_directory() -> dict[str, object]:
-    """A layer for each of the twelve largest directories (/usr/lib/python3.x/NAME, /usr/share/doc/NAME), one for all else."""
+    """A layer for each of the twelve largest directories, one for all else."""
     repository = open_repository(str(REPO))
     mapping: dict[str, str] = {}
     sizes: Counter[str] = Counter()
