@@ -20,7 +20,6 @@ from ostrata.stores.files import read_limited
 from ostrata.stores.images import open_store, read_image
 from ostrata.stores.reference import ARCHIVE, LAYOUT, parse_reference
 
-MAX_CONTENTMETA = 256 << 20
 MAX_CONFIG = 4 << 20
 TMPDIR = "/var/tmp"
 """Where images wait for skopeo: /tmp is often in memory."""
@@ -60,7 +59,7 @@ def open_previous(text: str | None, progress: Progress) -> PreviousImage:
 def read_contentmeta(path: str) -> Contentmeta:
     """A contentmeta file. Raises: NotFoundError, AccessError, MalformedError, LimitError, UnsupportedError."""
     with within(escape(path)):
-        return contentmeta.decode(read_limited(path, MAX_CONTENTMETA))
+        return contentmeta.decode(read_limited(path, contentmeta.MAX_CONTENTMETA))
 
 
 def read_base_config(path: str) -> Mapping[str, Any]:
