@@ -18,8 +18,9 @@ import hashlib
 import stat
 import struct
 import zlib
-from functools import lru_cache
-from typing import Any
+from collections.abc import Callable
+from functools import lru_cache, wraps
+from typing import Any, TypeVar
 
 from ostrata.codecs import gvariant
 from ostrata.errors import DigestMismatchError, MalformedError, UnsupportedError, escape
@@ -30,6 +31,13 @@ PERMISSIONS = 0o7777
 MAX_METADATA_OBJECT = 128 * 1024 * 1024
 """Bytes of the largest commit, dirtree or dirmeta that is read (libostree: OSTREE_MAX_METADATA_SIZE)."""
 
+CACHED = 16384
+LARGE = 1024
+"""Bytes of names, values and targets beyond which nothing is remembered: hostile input would fill the memory."""
+
+T = TypeVar("T")
+
+_NO_FILE_NAMES = frozenset([b"", b".", b".."])
 _COMMIT = "(a{sv}aya(say)sstayay)"
 _DETACHED = "a{sv}"
 _XATTRS = "a(ayay)"
@@ -59,9 +67,12 @@ def encode_xattrs(xattrs: Xattrs) -> bytes:
     return gvariant.with_offsets(bytes(elements), ends)
 
 
-@lru_cache(maxsize=16384)
 def decode_xattrs(data: bytes) -> Xattrs:
     """Raises: MalformedError, also for names that are empty, unsorted or repeated."""
+    return _decode_xattrs(data) if len(data) > LARGE else _decode_small_xattrs(data)
+
+
+def _decode_xattrs(data: bytes) -> Xattrs:
     if not data:
         return ()
     pairs = []
@@ -75,6 +86,9 @@ def decode_xattrs(data: bytes) -> Xattrs:
         previous = bare
         pairs.append((bare, value))
     return tuple(pairs)
+
+
+_decode_small_xattrs = lru_cache(maxsize=CACHED)(_decode_xattrs)
 
 
 # Directories
@@ -134,7 +148,8 @@ def decode_dirtree(data: bytes) -> Dirtree:
 
 def _decode_entries(data: bytes, checksum_count: int) -> list[tuple[str, str]]:
     """(name, its checksums as one string of hex digits) of an array of entries, which must be in normal form."""
-    entries = []
+    names: list[bytes] = []
+    checksums: list[str] = []
     start = 0
     previous = b""
     for end in gvariant.array_ends(data):
@@ -150,10 +165,11 @@ def _decode_entries(data: bytes, checksum_count: int) -> list[tuple[str, str]]:
         name = element[:name_end]
         if name <= previous:
             raise MalformedError(f"dirtree names are not sorted: '{escape(previous)}' before '{escape(name)}'")
-        entries.append((_file_name(name), element[name_end + 1 : packed_end].hex()))
+        names.append(name)
+        checksums.append(element[name_end + 1 : packed_end].hex())
         previous = name
         start = end
-    return entries
+    return list(zip(_file_names(names), checksums, strict=True))
 
 
 @lru_cache(maxsize=1024)
@@ -164,19 +180,49 @@ def _entry_offsets(name_length: int, checksum_count: int) -> bytes:
     return gvariant.with_offsets(body, ends[::-1])[len(body) :]
 
 
-def _file_name(name: bytes) -> str:
-    if name in (b"", b".", b"..") or b"/" in name or b"\0" in name:
-        raise MalformedError(f"'{escape(name)}' is not a file name")
+def _file_names(names: list[bytes]) -> list[str]:
+    """Checked and decoded, all at once: a commit has hundreds of thousands."""
+    joined = b"/".join(names)
+    if joined.count(b"/") != max(0, len(names) - 1) or b"\0" in joined or not _NO_FILE_NAMES.isdisjoint(names):
+        wrong = next(name for name in names if b"/" in name or b"\0" in name or name in _NO_FILE_NAMES)
+        raise MalformedError(f"'{escape(wrong)}' is not a file name")
     try:
-        return name.decode("utf-8")
+        return joined.decode("utf-8").split("/") if names else []
     except UnicodeDecodeError:
-        raise MalformedError(f"the file name '{escape(name)}' is not UTF-8") from None
+        wrong = next(name for name in names if not _is_utf8(name))
+        raise MalformedError(f"the file name '{escape(wrong)}' is not UTF-8") from None
+
+
+def _is_utf8(name: bytes) -> bool:
+    return name.decode("utf-8", "replace").encode("utf-8") == name
 
 
 # File objects
 
 
-@lru_cache(maxsize=16384)
+def remember_small(count: int) -> Callable[[Callable[[FileHeader], T]], Callable[[FileHeader], T]]:
+    """`lru_cache` of `count` results for functions of a header; those of large headers are not kept."""
+
+    def decorate(function: Callable[[FileHeader], T]) -> Callable[[FileHeader], T]:
+        remembered = lru_cache(maxsize=count)(function)
+
+        @wraps(function)
+        def call(header: FileHeader) -> T:
+            return function(header) if _is_large(header) else remembered(header)
+
+        return call
+
+    return decorate
+
+
+def _is_large(header: FileHeader) -> bool:
+    xattrs, target = header.attributes.xattrs, header.target
+    return (target is not None and len(target) > LARGE) or (
+        bool(xattrs) and sum(len(name) + len(value) for name, value in xattrs) > LARGE
+    )
+
+
+@remember_small(CACHED)
 def encode_file_header(header: FileHeader) -> bytes:
     """What a file checksum begins with: a length prefix, and ``(uuuusa(ayay))``: uid, gid, mode, rdev, target,
     xattrs."""
@@ -238,12 +284,17 @@ def encode_ostreemeta(header: FileHeader) -> bytes:
     return head + encode_xattrs(attributes.xattrs)
 
 
-@lru_cache(maxsize=16384)
 def file_header(uid: int, gid: int, mode: int, xattrs: bytes, target: str) -> FileHeader:
     """A header from stored parts; `mode` with its file type, `target` empty for a regular file.
 
     Raises: MalformedError for any other file type.
     """
+    if len(xattrs) > LARGE or len(target) > LARGE:
+        return _file_header(uid, gid, mode, xattrs, target)
+    return _small_file_header(uid, gid, mode, xattrs, target)
+
+
+def _file_header(uid: int, gid: int, mode: int, xattrs: bytes, target: str) -> FileHeader:
     kind = stat.S_IFMT(mode)
     if kind not in (stat.S_IFREG, stat.S_IFLNK) or mode & ~(kind | PERMISSIONS):
         raise MalformedError(f"a file object has the mode {mode:o}: expected a regular file's or a symlink's")
@@ -251,6 +302,9 @@ def file_header(uid: int, gid: int, mode: int, xattrs: bytes, target: str) -> Fi
         raise MalformedError("a file object with a target that is no symlink, or a symlink without one")
     attributes = Attributes(mode & PERMISSIONS, uid, gid, decode_xattrs(xattrs))
     return FileHeader(attributes, target if kind == stat.S_IFLNK else None)
+
+
+_small_file_header = lru_cache(maxsize=CACHED)(_file_header)
 
 
 def _symlink_target(data: bytes) -> str:
