@@ -215,26 +215,26 @@ def _write_layers(
         for position, draft in enumerate(drafts)
         if (found := previous.by_recipe(draft.recipe, media_type)) is not None
     }
+    to_write = [position for position in range(len(drafts)) if position not in reused]
+    weights = [_weight(repository, drafts[position]) for position in to_write]
     units = [
         LayerUnit(
             repository.path,
             options.layout,
             options.compressor,
             destination.blobs,
-            draft.objects,
-            draft.parents,
+            drafts[position].objects,
+            drafts[position].parents,
             previous.diff_ids(media_type),
-            jobs,
-            draft.tree,
+            _threads(weight, sum(weights), jobs),
+            drafts[position].tree,
         )
-        for position, draft in enumerate(drafts)
-        if position not in reused
+        for position, weight in zip(to_write, weights, strict=True)
     ]
-    weights = [_weight(repository, unit) for unit in units]
     if units:
         progress.start("writing layers", sum(weights))
     written = parallel.run(write_unit, units, jobs=jobs, weights=weights, on_advance=progress.advance)
-    made = dict(zip((position for position in range(len(drafts)) if position not in reused), written, strict=True))
+    made = dict(zip(to_write, written, strict=True))
     reports = []
     for position, draft in enumerate(drafts):
         if position in reused:
@@ -263,9 +263,14 @@ def adopt_unit(unit: AdoptUnit) -> None:
     unit.blobs.adopt(unit.store, unit.descriptor)
 
 
-def _weight(repository: OstreeRepository, unit: LayerUnit) -> int:
+def _weight(repository: OstreeRepository, draft: _Draft) -> int:
     """About how many bytes the layer's tar will have."""
-    return sum(repository.estimated_size(item.checksum) + _TAR_BYTES_PER_OBJECT for item in unit.objects)
+    return sum(repository.estimated_size(item.checksum) + _TAR_BYTES_PER_OBJECT for item in draft.objects)
+
+
+def _threads(weight: int, total: int, jobs: int) -> int:
+    """How many threads compress a layer: the others' workers keep the cores busy unless it outweighs a core's share."""
+    return jobs if weight * jobs > total else 1
 
 
 def write_unit(unit: LayerUnit) -> LayerBytes:
