@@ -2,13 +2,62 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from datetime import date
 from types import TracebackType
 from typing import Protocol
 
+from ostrata.model.component import Component, ComponentPlan
 from ostrata.model.image import Descriptor, Platform
+from ostrata.model.package import Package
+from ostrata.model.tree import Tree
 from ostrata.stores.blobs import BlobDirectory, BlobStore
 
-__all__ = ["BlobDirectory", "BlobStore", "Destination"]
+__all__ = ["BlobDirectory", "BlobStore", "Destination", "PackageDatabase", "Planner", "Source"]
+
+
+class Source(Protocol):
+    """A tree and the content of its files."""
+
+    @property
+    def tree(self) -> Tree:
+        """Paths and attributes."""
+
+    def open(self, path: str) -> Iterator[bytes | memoryview]:
+        """The content of the regular file at `path`, in pieces, each valid until the next is asked for.
+
+        Raises: NotFoundError, MalformedError, AccessError.
+        """
+
+
+class PackageDatabase(Protocol):
+    """One kind of package database."""
+
+    @property
+    def name(self) -> str:
+        """As people know it: rpm, dpkg, alpm, apk."""
+
+    def read(self, source: Source) -> list[Package] | None:
+        """The packages installed in the tree, by name; None when it has no such database.
+
+        Raises: MalformedError, UnsupportedError, LimitError for a database that cannot be read.
+        """
+
+
+class Planner(Protocol):
+    """Distributes components over layers; pure and deterministic: no clock, no dependence on the input's order."""
+
+    @property
+    def name(self) -> str:
+        """As `--strategy` names it."""
+
+    def plan(
+        self, components: Sequence[Component], max_layers: int, clock: date, previous: ComponentPlan | None = None
+    ) -> ComponentPlan:
+        """At most `max_layers` layers, every component in exactly one; only updates before `clock` are looked at.
+
+        Raises: PlanError for `max_layers` below 1 or two components of one name.
+        """
 
 
 class Destination(Protocol):
