@@ -1,0 +1,1 @@
+"""Package databases inside a tree: who owns which path, and when it changed."""
