@@ -1,0 +1,1 @@
+"""Replaying histories: what updates would have cost with a planner. Pure."""
