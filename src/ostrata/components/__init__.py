@@ -1,0 +1,1 @@
+"""A tree and its packages become components: every path in exactly one."""

@@ -1,0 +1,172 @@
+"""The labels of the image to come: the user's templates filled in, its version, rechunk's label, the plan's day.
+
+`<commits>` asks git for what lies between the revision of the previous image and this one's. The former is a label of
+that image: it is compared with what a revision looks like and handed over as one word, never to a shell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from ostrata.codecs import rechunk_label
+from ostrata.codecs.rechunk_label import RechunkInfo
+from ostrata.errors import OstrataError
+from ostrata.formats.encapsulated_config import VERSION
+from ostrata.model.component import ComponentPlan
+from ostrata.model.package import Package
+from ostrata.pipeline.previous_plan import CLOCK, REVISION, PreviousPlan
+from ostrata.planning.carried import Carried
+from ostrata.planning.labels import (
+    DEFAULT_FORMATS,
+    CommitLine,
+    Facts,
+    Filler,
+    format_date,
+    next_version,
+    package_versions,
+)
+from ostrata.stores.git_log import read_commits
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class LabelOptions:
+    """What the user asks for. `templates`: (label, template) in order; `moment` is what `<date>` shows.
+
+    `version` may hold `<date>`; `taken` are versions that exist beside the previous image's. `formats` replace some of
+    `planning.labels.DEFAULT_FORMATS`.
+    """
+
+    templates: Sequence[tuple[str, str]] = ()
+    moment: datetime = _EPOCH
+    version: str | None = None
+    taken: Sequence[str] = ()
+    pretty: str | None = None
+    changelog: str | None = None
+    revision: str | None = None
+    git_directory: str | None = None
+    formats: Mapping[str, str] = field(default_factory=dict)
+    rechunk_label: bool = False
+
+
+def make_labels(
+    options: LabelOptions,
+    previous: PreviousPlan,
+    packages: Sequence[Package],
+    plan: ComponentPlan,
+    inside: Mapping[str, Sequence[Package]],
+) -> tuple[dict[str, str], list[str]]:
+    """The labels, and notes about what could not be filled in. `inside`: component -> its packages.
+
+    Raises: MalformedError for a rechunk label that cannot be written.
+    """
+    labels: dict[str, str] = {}
+    notes: list[str] = []
+    if plan.clock is not None:
+        labels[CLOCK] = plan.clock.isoformat()
+    version = _version(options, previous)
+    info = rechunk_label.encode(_rechunk_info(options, version, packages, plan, inside))
+    facts = Facts(
+        moment=options.moment,
+        version=version,
+        previous=previous.version,
+        pretty=options.pretty,
+        changelog=options.changelog,
+        image_info=info,
+        packages=packages,
+        previous_versions=previous.package_versions,
+        commits=_commits(options, previous, notes),
+        formats={**DEFAULT_FORMATS, **options.formats},
+    )
+    if version is not None:
+        labels[VERSION] = version
+    if options.revision is not None:
+        labels[REVISION] = options.revision
+    if options.rechunk_label:
+        labels[rechunk_label.LABEL] = info
+    filler = Filler(facts)
+    labels |= {key: filler.fill(template) for key, template in options.templates}
+    if _asks(options, "<pkgupd>") and not previous.package_versions:
+        notes.append("<pkgupd>: the previous image does not say which packages it has (--rechunk-label would)")
+    if filler.unknown:
+        notes.append(f"tags of labels without a value: {', '.join(sorted(filler.unknown))}")
+    return labels, notes
+
+
+def describe_previous(previous: PreviousPlan, carried: Carried | None) -> str | None:
+    """One line that says what was used of the previous plan and what was not; None without one."""
+    if previous.told_by is None:
+        return None
+    if carried is None:
+        return f"the previous plan is known by {previous.told_by}"
+    parts = [f"{carried.kept} components kept their layers"]
+    counts = (
+        (carried.renamed, "were found under another version's name"),
+        (carried.joined, "joined the rest of their source"),
+        (carried.new, "are new"),
+        (carried.gone, "of its names are gone"),
+        (carried.repeated, "of its names stood there twice"),
+        (carried.given_up, "of its layers were joined with others"),
+    )
+    parts += [f"{count} {what}" for count, what in counts if count]
+    used = f"{carried.layers} of {carried.all_layers} layers"
+    return f"the previous plan, by {previous.told_by}: {used} carried on; {', '.join(parts)}"
+
+
+def _version(options: LabelOptions, previous: PreviousPlan) -> str | None:
+    if options.version is None:
+        return None
+    wanted = options.version.replace("<date>", format_date(options.moment))
+    return next_version(wanted, previous.version, options.taken)
+
+
+def _rechunk_info(
+    options: LabelOptions,
+    version: str | None,
+    packages: Sequence[Package],
+    plan: ComponentPlan,
+    inside: Mapping[str, Sequence[Package]],
+) -> RechunkInfo:
+    """Its layers name packages, which is what rechunk compares with; components of none are named as they are."""
+    layers = tuple(
+        tuple(dict.fromkeys(name for component in names for name in _rechunk_names(component, inside)))
+        for names in plan.layers
+    )
+    return RechunkInfo(layers, package_versions(packages), version or "", options.revision)
+
+
+def _rechunk_names(component: str, inside: Mapping[str, Sequence[Package]]) -> list[str]:
+    names = sorted(package.name for package in inside.get(component, ()))
+    if names:
+        return names
+    return ["unpackaged" if component == "unclaimed" else component]
+
+
+def _commits(options: LabelOptions, previous: PreviousPlan, notes: list[str]) -> list[CommitLine]:
+    if not _asks(options, "<commits>"):
+        return []
+    known = {
+        "--git-dir": options.git_directory,
+        "--revision": options.revision,
+        "a revision of the previous image": previous.revision,
+    }
+    missing = [name for name, value in known.items() if not value]
+    if missing or options.git_directory is None or options.revision is None or previous.revision is None:
+        notes.append(f"<commits>: not known without {' and '.join(missing)}")
+        return []
+    try:
+        commits = read_commits(options.git_directory, previous.revision, options.revision)
+    except OstrataError as error:
+        notes.append(f"<commits>: {str(error).splitlines()[0]}")
+        return []
+    return [CommitLine(commit.short, commit.full, commit.subject) for commit in commits]
+
+
+def _asks(options: LabelOptions, tag: str) -> bool:
+    texts = [template for _, template in options.templates]
+    if any("<changelog>" in text for text in texts) and options.changelog is not None:
+        texts.append(options.changelog)
+    return any(tag in text for text in texts)

@@ -1,0 +1,144 @@
+"""`ostrata plan`, `explain` and `encapsulate --plan`, as they are called."""
+
+import json
+
+import pytest
+
+from ostrata.cli import run
+from ostrata.codecs import contentmeta
+from planned_trees import commit_tree, make_packaged_tree
+
+FILES = {f"p{number}": {f"usr/share/p{number}/file": b"%d" % number * 1000} for number in range(1, 9)}
+FIELDS = ["strategy", "max_layers", "clock", "coverage", "layers", "carried", "rebalanced", "steps", "previous",
+          "labels", "notes"]  # fmt: skip
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
+    tree = make_packaged_tree(tmp_path / "tree", FILES)
+    commit_tree(tmp_path / "repo", tree)
+    return tmp_path
+
+
+def plan(*words):
+    return run(["plan", "--repo", "repo", "os", *words])
+
+
+def test_a_contentmeta_file_is_written_and_the_layers_are_shown(place, capfd):
+    assert plan("-o", "out.json", "--max-layers", "4") == 0
+    out, err = capfd.readouterr()
+    written = contentmeta.decode((place / "out.json").read_bytes())
+    assert list(written.layers) == ["layer-001", "layer-002", "layer-003"]
+    assert all(identifier in out for identifier in written.layers)
+    assert "9 components in 3 layers and the one with the commit" in out
+    assert "warning" not in err
+
+
+def test_json_has_the_documented_fields(place, capfd):
+    assert plan("--json") == 0
+    found = json.loads(capfd.readouterr().out)
+    assert list(found) == FIELDS
+    assert list(found["layers"][0]) == [
+        "id", "components", "size", "compressed_size", "weekly_chance", "weekly_bytes"]  # fmt: skip
+    assert (found["max_layers"], found["clock"], found["carried"]) == (96, "2024-05-18", None)
+
+
+def test_the_same_is_planned_twice_and_with_other_jobs(place):
+    for name, jobs in (("a", "1"), ("b", "3")):
+        assert plan("-q", "-o", f"{name}.json", "-j", jobs) == 0
+    assert (place / "a.json").read_bytes() == (place / "b.json").read_bytes()
+
+
+def test_a_plan_drives_encapsulate_and_is_carried_on_from_the_image(place, capfd):
+    assert plan("-q", "-o", "out.json", "--max-layers", "5", "--version", "41", "--rechunk-label") == 0
+    assert run(["encapsulate", "--repo", "repo", "os", "oci:image:1", "--contentmeta", "out.json", "-q"]) == 0
+    assert plan("--json", "--max-layers", "5", "--previous", "oci:image:1", "--version", "41",
+                "--label", "x=<previous>|<pkgupd>") == 0  # fmt: skip
+    found = json.loads(capfd.readouterr().out.split("\n", 1)[1])
+    assert (found["carried"]["kept"], found["carried"]["new"]) == (9, 0)
+    assert found["labels"]["org.opencontainers.image.version"] == "41.1"
+    assert found["labels"]["x"] == "41|-\n"
+    assert "4 of 4 layers carried on" in found["previous"]
+
+
+def test_encapsulate_plans_on_the_fly(place, capfd):
+    words = ["encapsulate", "--repo", "repo", "os", "--max-layers", "4", "--plan", "--json"]
+    assert run([*words, "oci:image:1"]) == 0
+    first = json.loads(capfd.readouterr().out)
+    assert len(first["layers"]) == 4
+    assert run([*words, "oci:image:2", "--previous", "oci:image:1"]) == 0
+    second = json.loads(capfd.readouterr().out)
+    assert [layer["how"] for layer in second["layers"]] == ["same recipe"] * 4
+
+
+def test_options_about_planning_need_plan(place, capfd):
+    words = ["encapsulate", "--repo", "repo", "os", "oci:image:1"]
+    assert run([*words, "--by-package"]) == 2
+    assert run([*words, "--plan", "--contentmeta", "x.json"]) in (1, 2)
+
+
+def test_a_previous_plan_that_is_required_must_be_there(place, capfd):
+    assert plan("-q", "--previous-required") == 1
+    assert plan("-q", "--previous", "none.json", "--previous-required") == 1
+    assert plan("-q", "--previous", "none.json") == 0
+    assert "the previous plan cannot be read, and is not used" in capfd.readouterr().err
+
+
+def test_a_map_file_that_is_not_yaml_is_an_error_that_names_it(place, capfd):
+    (place / "map.yml").write_text("a: [b\n")
+    assert plan("-q", "--map", "map.yml") == 1
+    assert "map.yml: component map: not YAML" in capfd.readouterr().err
+
+
+def test_rules_that_match_nothing_are_warned_of(place, capfd):
+    (place / "map.yml").write_text("/usr/share/p1: {component: mine, layer: true}\n/nowhere: x\n")
+    assert plan("-q", "--map", "map.yml") == 0
+    assert "match nothing: 1: 'nowhere' (line 2)" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--max-layers", "1"], ["--max-layers", "many"], ["--label", "x"], ["--formatter", "x=y"], ["--plan-clock", "x"],
+     ["--strategy", "none"]],
+)  # fmt: skip
+def test_wrong_usage_is_exit_code_2(place, words):
+    assert plan(*words) == 2
+
+
+def test_auto_shows_what_it_compared(place, capfd):
+    assert plan("--max-layers", "auto") == 0
+    out = capfd.readouterr().out
+    assert "<- chosen" in out
+    assert all(str(number) in out for number in (48, 64, 96, 128, 192))
+
+
+def test_the_clock_is_source_date_epochs_for_a_directory(place, monkeypatch, capfd):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1600000000")
+    assert run(["plan", "tree", "--json", "--label", "d=<date>"]) == 0
+    found = json.loads(capfd.readouterr().out)
+    assert (found["clock"], found["labels"]["d"]) == ("2020-09-13", "200913")
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "x")
+    assert run(["plan", "tree"]) == 2
+
+
+def test_explain_says_rule_component_and_layer(place, capfd):
+    assert run(["explain", "--repo", "repo", "os", "/usr/share/p3/file", "--max-layers", "3"]) == 0
+    out = capfd.readouterr().out
+    assert "rule       package: the apk package p3 1.0-r0 lists it" in out
+    assert "component  p3: 1 paths" in out
+    assert "layer      layer-00" in out
+
+
+def test_explain_has_the_documented_fields(place, capfd):
+    assert run(["explain", "tree", "usr/lib/apk/db/installed", "--json"]) == 0
+    found = json.loads(capfd.readouterr().out)
+    assert list(found) == ["path", "checksum", "component", "rule", "why", "object", "paths", "packages", "updates",
+                           "interval", "exclusive", "size", "compressed_size", "layer"]  # fmt: skip
+    assert (found["component"], found["rule"], found["interval"]) == ("package database", "volatile", 1.0)
+
+
+def test_explain_of_what_is_not_there_is_an_error(place, capfd):
+    assert run(["explain", "tree", "usr/none"]) == 1
+    assert "/usr/none: no such path in the tree" in capfd.readouterr().err
