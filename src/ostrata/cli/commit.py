@@ -20,13 +20,16 @@ from ostrata.cli.common import (
     print_json,
     quiet_option,
     repo_option,
+    warn,
 )
+from ostrata.errors import escape
 
 EPILOG = """\b
 Examples:
   ostrata commit --repo repo --branch os/stable rootfs/
   ostrata commit --repo repo -b os/stable -s 'Release 41' --add-metadata-string version=41 rootfs/
   ostrata commit --repo repo --orphan --canonical-permissions --timestamp 2024-05-17T12:00:00Z rootfs/
+  ostrata commit --repo repo -b os/stable --selinux-policy rootfs/ rootfs/
   echo /dev/console > skip; ostrata commit --repo repo -b os/stable --skip-list skip rootfs/
 
 \b
@@ -75,6 +78,16 @@ MODES = ("bare-user", "archive", "bare", "bare-user-only")
     help="Lines 'MODE PATH' (decimal; added) or '=MODE PATH'.",
 )
 @click.option("--skip-list", metavar="FILE", type=click.Path(), help="Absolute paths to leave out, one a line.")
+@click.option("--selinux-policy", metavar="TREE", type=click.Path(), help="Label files by the policy in this root.")
+@click.option("-P", "--selinux-policy-from-base", is_flag=True, help="Label files by the policy in TREE itself.")
+@click.option(
+    "--selinux-labeling-epoch",
+    type=click.IntRange(0, 1),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="1: label /usr/etc as /etc.",
+)
 @jobs_option
 @json_option
 @quiet_option
@@ -115,11 +128,12 @@ def _options(given: dict[str, Any]) -> Any:
         bind_refs=given["bind_refs"],
         metadata_strings=tuple(_key_value(text) for text in given["metadata"]),
         bootable=given["bootable"],
-        modifiers=_modifiers(given),
+        modifiers=read_modifiers(given),
     )
 
 
-def _modifiers(given: dict[str, Any]) -> Any:
+def read_modifiers(given: dict[str, Any]) -> Any:
+    """What the options say about owners, modes, xattrs and what is left out; `plan` takes the same ones."""
     from ostrata.sources.modifiers import Modifiers
     from ostrata.sources.rootfs import read_skip_list, read_statoverride
 
@@ -133,7 +147,22 @@ def _modifiers(given: dict[str, Any]) -> Any:
         mode_ro_executables=given["mode_ro_executables"],
         statoverride=read_statoverride(given["statoverride"]) if given["statoverride"] else {},
         skip=read_skip_list(given["skip_list"]) if given["skip_list"] else frozenset(),
+        selinux=_policy(given),
     )
+
+
+def _policy(given: dict[str, Any]) -> Any:
+    from ostrata.sources.selinux import open_policy
+
+    if given["selinux_policy"] and given["selinux_policy_from_base"]:
+        raise click.UsageError("--selinux-policy and --selinux-policy-from-base exclude each other.")
+    place = given["tree"] if given["selinux_policy_from_base"] else given["selinux_policy"]
+    if place is None:
+        return None
+    policy = open_policy(place, epoch=given["selinux_labeling_epoch"])
+    if policy is None:
+        warn(f"SELinux is off in {escape(place)}: no labels are set")
+    return policy
 
 
 def _timestamp(text: str | None) -> int:

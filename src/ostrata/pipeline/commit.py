@@ -24,6 +24,7 @@ from ostrata.model.tree import Attributes, Xattrs
 from ostrata.progress import SILENT, Progress
 from ostrata.sources.modifiers import Modifiers
 from ostrata.sources.rootfs import ScannedDirectory, TreeReader, read_blocks, read_small, read_xattrs, scan
+from ostrata.stores.ostree_hashing import ObjectHasher
 from ostrata.stores.ostree_repository import OstreeRepository
 from ostrata.stores.ostree_staging import ObjectStage, StagePlace
 from ostrata.stores.ostree_writer import RepositoryWriter, check_ref_name, open_writer
@@ -36,6 +37,8 @@ SMALL = 1 << 20
 _FILE_WEIGHT = 32 << 10  # what the work on a file costs beyond its content, in bytes of content
 _ADVANCE = 4 << 20
 _MODULES = "usr/lib/modules"
+
+Stage = ObjectStage | ObjectHasher
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,27 @@ def commit(
         progress.start("writing to disk", None)
         _publish(writer, options.branch, checksum)
     return _result(checksum, parent, directories, staged.objects + stage.objects, staged.bytes)
+
+
+def file_checksums(
+    tree_path: str, modifiers: Modifiers, *, jobs: int = 1, progress: Progress = SILENT
+) -> dict[str, str]:
+    """Path -> checksum of the file object that a commit of the directory would have there; nothing is written.
+
+    Raises: as `commit`.
+    """
+    tree_path = os.path.abspath(tree_path)
+    directories = scan(tree_path, modifiers)
+    with within(escape(tree_path)):
+        units = list(_units(tree_path, None, modifiers, directories))
+        staged = _stage_content(units, jobs, progress, "hashing files")
+    paths = [
+        f"{directory}/{name}" if directory else name
+        for unit in units
+        for directory, files, symlinks in unit.entries
+        for name in (*files, *symlinks)
+    ]
+    return dict(zip(paths, staged.checksums, strict=True))
 
 
 def _check(options: CommitOptions) -> None:
@@ -179,10 +203,13 @@ def _result(
 
 @dataclass(frozen=True, slots=True)
 class ContentUnit:
-    """A work unit: stage these entries of these directories. `entries`: (directory, names of files, of symlinks)."""
+    """A work unit: stage these entries of these directories. `entries`: (directory, names of files, of symlinks).
+
+    Without a `place` their checksums are told and nothing is written.
+    """
 
     tree: str
-    place: StagePlace
+    place: StagePlace | None
     modifiers: Modifiers
     entries: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...]
     size: int
@@ -198,7 +225,7 @@ class Staged:
 
 
 def _units(
-    tree: str, place: StagePlace, modifiers: Modifiers, directories: Iterable[ScannedDirectory]
+    tree: str, place: StagePlace | None, modifiers: Modifiers, directories: Iterable[ScannedDirectory]
 ) -> Iterator[ContentUnit]:
     """The tree's files and symlinks in scan order, cut into units; large directories are cut too."""
     entries: list[tuple[str, tuple[str, ...], tuple[str, ...]]] = []
@@ -231,8 +258,10 @@ def _slices(directories: Iterable[ScannedDirectory]) -> Iterator[Slice]:
             yield directory.path, (), directory.symlinks[start : start + FILES_PER_UNIT]
 
 
-def _stage_content(units: list[ContentUnit], jobs: int, progress: Progress) -> Staged:
-    progress.start("writing file objects", sum(unit.size for unit in units))
+def _stage_content(
+    units: list[ContentUnit], jobs: int, progress: Progress, phase: str = "writing file objects"
+) -> Staged:
+    progress.start(phase, sum(unit.size for unit in units))
     weights = [
         unit.size + _FILE_WEIGHT * sum(len(files) + len(links) for _, files, links in unit.entries) for unit in units
     ]
@@ -252,7 +281,7 @@ def stage_unit(unit: ContentUnit) -> Staged:
     checksums: list[str] = []
     pending = 0
     path = ""
-    with TreeReader(unit.tree) as reader, ObjectStage(unit.place) as stage:
+    with TreeReader(unit.tree) as reader, _open_stage(unit.place) as stage:
         try:
             for directory, files, symlinks in unit.entries:
                 path = directory
@@ -276,7 +305,11 @@ def stage_unit(unit: ContentUnit) -> Staged:
         return Staged(checksums, stage.objects, stage.bytes)
 
 
-def _stage_file(reader: TreeReader, stage: ObjectStage, modifiers: Modifiers, path: str, name: str) -> tuple[str, int]:
+def _open_stage(place: StagePlace | None) -> Stage:
+    return ObjectHasher() if place is None else ObjectStage(place)
+
+
+def _stage_file(reader: TreeReader, stage: Stage, modifiers: Modifiers, path: str, name: str) -> tuple[str, int]:
     descriptor, status = reader.open_file(name)
     try:
         xattrs = () if modifiers.drops_xattrs else read_xattrs(descriptor)
@@ -289,7 +322,7 @@ def _stage_file(reader: TreeReader, stage: ObjectStage, modifiers: Modifiers, pa
         os.close(descriptor)
 
 
-def _stage_symlink(reader: TreeReader, stage: ObjectStage, modifiers: Modifiers, path: str, name: str) -> str:
+def _stage_symlink(reader: TreeReader, stage: Stage, modifiers: Modifiers, path: str, name: str) -> str:
     status, target, xattrs = reader.read_symlink(name, modifiers)
     return stage.add_symlink(_header(modifiers, path, status, xattrs, target))
 

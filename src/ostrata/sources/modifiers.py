@@ -1,7 +1,8 @@
 """What a commit changes about the files it takes: owners, modes, xattrs, and what it leaves out.
 
-The order is `ostree commit`'s: owner, read-only executables, statoverride, then canonical permissions. Paths are
-absolute within the tree (`/usr/bin/su`), as they stand in the two files:
+The order is `ostree commit`'s: owner, read-only executables, statoverride, then canonical permissions; SELinux labels
+are there whatever becomes of the other xattrs. Paths are absolute within the tree (`/usr/bin/su`), as they stand in the
+two files:
 
 * *statoverride*: lines ``MODE PATH`` (MODE, decimal, is or-ed into the file's mode) or ``=MODE PATH`` (it replaces the
   permission bits). `ostree` takes text for the number 0 and forgives unmatched ``=`` lines; here both are errors.
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field, replace
 
 from ostrata.errors import MalformedError, UnsupportedError, escape
 from ostrata.model.tree import Attributes, Xattrs
+from ostrata.sources.selinux import SelinuxPolicy
 
 PERMISSIONS = 0o7777
 CANONICAL = 0o755
@@ -44,6 +46,7 @@ class Modifiers:
     mode_ro_executables: bool = False
     statoverride: Mapping[str, ModeChange] = field(default_factory=dict)
     skip: frozenset[str] = frozenset()
+    selinux: SelinuxPolicy | None = None
 
     def __post_init__(self) -> None:
         if self.canonical_permissions and (self.owner_uid or self.owner_gid):
@@ -65,7 +68,7 @@ class Modifiers:
     def apply(self, path: str, mode: int, uid: int, gid: int, xattrs: Xattrs) -> Attributes:
         """The attributes in the commit of what lies at `path`; `mode` with its file type.
 
-        Raises: UnsupportedError when a symlink's mode would change.
+        Raises: UnsupportedError when a symlink's mode would change; what looking up a label raises.
         """
         uid = uid if self.owner_uid is None else self.owner_uid
         gid = gid if self.owner_gid is None else self.owner_gid
@@ -73,7 +76,10 @@ class Modifiers:
         if self.canonical_permissions:
             uid = gid = 0
             changed = changed if stat.S_ISLNK(mode) else changed & CANONICAL
-        return Attributes(changed, uid, gid, () if self.drops_xattrs else xattrs)
+        kept = () if self.drops_xattrs else xattrs
+        if self.selinux is not None:
+            kept = self.selinux.relabelled(path, mode, kept)
+        return Attributes(changed, uid, gid, kept)
 
     def _mode(self, path: str, mode: int) -> int:
         permissions = mode & PERMISSIONS

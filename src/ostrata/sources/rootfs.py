@@ -41,7 +41,7 @@ BLOCK = 1 << 20
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _SHOWN = 10
-_KINDS = {
+KINDS = {
     stat.S_IFIFO: "FIFO",
     stat.S_IFSOCK: "socket",
     stat.S_IFCHR: "character device",
@@ -133,7 +133,7 @@ class _Walk:
             elif entry.is_file(follow_symlinks=False):
                 files.append((name, _size(entry)))
             else:
-                kind = _KINDS.get(stat.S_IFMT(entry.stat(follow_symlinks=False).st_mode), "unknown kind")
+                kind = KINDS.get(stat.S_IFMT(entry.stat(follow_symlinks=False).st_mode), "unknown kind")
                 self._refused.append(f"/{escape(prefix + name)} ({kind})")
         return files, symlinks, directories
 
@@ -236,6 +236,18 @@ class TreeReader:
         """The xattrs of the directory itself."""
         return () if modifiers.drops_xattrs else read_xattrs(self._directory)
 
+    def all_xattrs(self, name: str = "") -> Xattrs:
+        """The xattrs of the entry `name` itself, or of the directory, with those of an empty value. Raises: OSError."""
+        target = f"/proc/self/fd/{self._directory}/{name}" if name else self._directory
+        return read_xattrs(target, keep_empty=True)
+
+    def read_link(self, name: str) -> str:
+        """The target of the symlink `name`, whatever its encoding. Raises: NotFoundError, AccessError."""
+        try:
+            return os.readlink(name, dir_fd=self._directory)
+        except OSError as error:
+            raise changed_or(error) from None
+
     def check_directory(self, before: os.stat_result) -> None:
         """Raises: AccessError when the directory is not as it was."""
         _check_unchanged(before, os.fstat(self._directory))
@@ -252,7 +264,7 @@ class TreeReader:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             os.close(descriptor)
-            raise _changed()
+            raise changed()
         return descriptor, status
 
     def read_symlink(self, name: str, modifiers: Modifiers) -> tuple[os.stat_result, str, Xattrs]:
@@ -275,30 +287,30 @@ def read_small(descriptor: int, before: os.stat_result) -> bytes:
     """The whole content of a file. Raises: AccessError when it is not what `before` promises."""
     data = os.read(descriptor, before.st_size + 1)
     if len(data) != before.st_size:
-        raise _changed()
+        raise changed()
     _check_unchanged(before, os.fstat(descriptor))
     return data
 
 
 def read_blocks(descriptor: int, before: os.stat_result) -> Iterator[memoryview]:
     """The content of a file in pieces, each valid until the next. Raises: AccessError as `read_small` does."""
-    buffer = memoryview(bytearray(BLOCK))
+    buffer = memoryview(bytearray(min(BLOCK, before.st_size + 1)))
     left = before.st_size
     while count := os.readv(descriptor, [buffer]):
         left -= count
         if left < 0:
-            raise _changed()
+            raise changed()
         yield buffer[:count]
     if left:
-        raise _changed()
+        raise changed()
     _check_unchanged(before, os.fstat(descriptor))
 
 
-def read_xattrs(target: int | str) -> Xattrs:
+def read_xattrs(target: int | str, *, keep_empty: bool = False) -> Xattrs:
     """The extended attributes of a descriptor or of a path itself, sorted by name; none where there is no support.
 
-    Attributes with an empty value are left out, as `ostree commit` does. Raises: OSError; AccessError when one
-    vanishes meanwhile.
+    Attributes with an empty value are left out, as `ostree commit` does, unless `keep_empty`. Raises: OSError;
+    AccessError when one vanishes meanwhile.
     """
     follow = isinstance(target, int)
     try:
@@ -313,9 +325,9 @@ def read_xattrs(target: int | str) -> Xattrs:
         pairs = [(os.fsencode(name), os.getxattr(target, name, follow_symlinks=follow)) for name in names]
     except OSError as error:
         if error.errno == errno.ENODATA:
-            raise _changed() from None
+            raise changed() from None
         raise
-    return tuple(sorted(pair for pair in pairs if pair[1]))
+    return tuple(sorted(pair for pair in pairs if pair[1] or keep_empty))
 
 
 def _check_unchanged(before: os.stat_result, after: os.stat_result) -> None:
@@ -324,10 +336,11 @@ def _check_unchanged(before: os.stat_result, after: os.stat_result) -> None:
         or before.st_mtime_ns != after.st_mtime_ns
         or before.st_ctime_ns != after.st_ctime_ns
     ):
-        raise _changed()
+        raise changed()
 
 
-def _changed() -> AccessError:
+def changed() -> AccessError:
+    """The error for an entry that is not what it was."""
     return AccessError("changed while it was read", hint="commit a tree that nobody writes to, or a snapshot")
 
 
@@ -336,7 +349,7 @@ def changed_or(error: OSError) -> OstrataError:
     if error.errno == errno.ENOENT:
         return NotFoundError("vanished while the tree was read")
     if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.EINVAL, errno.ENXIO):
-        return _changed()
+        return changed()
     return from_os_error(OSError(error.errno, error.strerror))
 
 

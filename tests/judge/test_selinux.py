@@ -1,0 +1,58 @@
+"""Today's libostree agrees on labels, by a handmade policy and by a distribution's."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from judge.chroot import Chroot, run
+from judge.conftest import REF, TIMESTAMP, Commit, ostrata
+from selinux_policies import make_labelled_tree, make_policy
+
+pytestmark = pytest.mark.judge
+
+OPTIONS = {
+    "plain": (),
+    "epoch 1": ("--selinux-labeling-epoch=1",),
+    "without xattrs": ("--no-xattrs",),
+    "canonical": ("--canonical-permissions", "--selinux-labeling-epoch=1"),
+}
+
+
+@pytest.fixture(params=["handmade", "distribution"])
+def policy(request: pytest.FixtureRequest, work: Path) -> Path:
+    """A tree with a policy, below the work directory."""
+    if request.param == "handmade":
+        return make_policy(work / "policy")
+    path = os.environ.get("OSTRATA_JUDGE_POLICY")
+    if not path:
+        pytest.skip("OSTRATA_JUDGE_POLICY names no tree with an installed etc/selinux")
+    (work / "policy/etc").mkdir(parents=True)
+    run(["cp", "--archive", f"{path}/etc/selinux", str(work / "policy/etc")], 60)
+    return work / "policy"
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+@pytest.mark.parametrize("mode", ["bare-user", "archive"])
+def test_a_labelled_commit_has_the_checksum_that_ostree_gives_it(
+    mode: str, options: tuple[str, ...], policy: Path, chroot: Chroot, commit: Commit, work: Path
+) -> None:
+    run(["cp", "--archive", str(commit.tree), str(work / "rootfs")], 60)
+    make_labelled_tree(work / "rootfs/usr/share/labelled again")
+    os.setxattr(work / "rootfs/usr/bin/sudo", "user.behind", b"the label")
+    os.setxattr(work / "rootfs/usr/bin/sudo", "security.selinux", b"another\0")
+    chroot.run(work, "ostree", "--repo=/mnt/theirs", "init", f"--mode={mode}")
+    theirs = chroot.run(
+        *(work, "ostree", "--repo=/mnt/theirs", "commit", f"--branch={REF}", "--tree=dir=/mnt/rootfs"),
+        *(f"--timestamp=@{TIMESTAMP}", "--selinux-policy=/mnt/policy", *options),
+    ).strip()
+    ours = ostrata(
+        *("commit", "--quiet", "--repo", work / "ours", "--mode", mode, "--branch", REF),
+        *("--timestamp", f"@{TIMESTAMP}", "--selinux-policy", policy, *options, work / "rootfs"),
+    )
+    assert ours == theirs
+    listed = chroot.run(work, "ostree", "--repo=/mnt/ours", "ls", "-X", REF, "/usr/bin/sudo")
+    assert "system_u:object_r:" in listed
+    assert "another" not in listed
