@@ -7,14 +7,11 @@ the layers together against their commit. What is wrong is collected, so that on
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ostrata import parallel
-from ostrata.codecs.decompression import decompress
 from ostrata.codecs.tar_reader import read_members
-from ostrata.errors import MalformedError, OstrataError, escape, within
+from ostrata.errors import OstrataError, escape
 from ostrata.formats import encapsulated_config
 from ostrata.inspection.findings import FindingList, Findings
 from ostrata.inspection.image_check import check_image
@@ -22,12 +19,11 @@ from ostrata.inspection.inspect import CHUNK, OSTREE, PLAIN, ImageSummary, summa
 from ostrata.inspection.layer_check import LayerContents, check_layer
 from ostrata.model.image import Layer, StoredImage
 from ostrata.progress import SILENT, Progress
-from ostrata.protocols import BlobStore
 from ostrata.stores.images import open_store
+from ostrata.stores.layer_reader import LayerReader
 from ostrata.stores.ostree_repository import OstreeRepository
 from ostrata.stores.reference import ImageReference, parse_reference
 
-PIECE = 1 << 20
 MAX_TAR = 1 << 40
 """Bytes of the largest tar that is read: what claims to be larger is refused."""
 
@@ -120,60 +116,21 @@ def verify(
 def check_unit(unit: VerifyUnit) -> _Checked:
     """The work unit's function."""
     store = open_store(parse_reference(unit.reference))
-    read = _LayerReader(store, unit)
+    read = LayerReader(store, unit.layer, unit.max_size)
     try:
-        contents = read.contents()
+        contents = _contents(read, unit.kind)
         read.finish()
     except OstrataError as error:
         return _Checked(None, read.tar_bytes, str(error).replace("\n", "; "))
     return _Checked(contents, read.tar_bytes)
 
 
-class _LayerReader:
-    """Reads a layer's blob once, hashing the blob and its tar on the way."""
-
-    def __init__(self, store: BlobStore, unit: VerifyUnit) -> None:
-        self._store = store
-        self._unit = unit
-        self._blob = hashlib.sha256()
-        self._tar = hashlib.sha256()
-        self._blob_bytes = 0
-        self.tar_bytes = 0
-
-    def contents(self) -> LayerContents | None:
-        if self._unit.kind in (OSTREE, CHUNK):
-            return check_layer(self._tar_pieces(), first=self._unit.kind == OSTREE)
-        for _entry, content in read_members(self._tar_pieces()):
-            content.skip()
-        return None
-
-    def finish(self) -> None:
-        """Raises: MalformedError when the bytes that passed by are not those that were named."""
-        descriptor = self._unit.layer.descriptor
-        _expect("bytes", descriptor.size, self._blob_bytes)
-        _expect("the digest", descriptor.digest.encoded, self._blob.hexdigest())
-        _expect("the diff_id", self._unit.layer.diff_id.encoded, self._tar.hexdigest())
-
-    def _tar_pieces(self) -> Iterator[bytes]:
-        media_type = self._unit.layer.descriptor.media_type
-        for piece in decompress(self._blob_pieces(), media_type, limit=self._unit.max_size):
-            self._tar.update(piece)
-            self.tar_bytes += len(piece)
-            yield piece
-
-    def _blob_pieces(self) -> Iterator[bytes]:
-        digest = self._unit.layer.descriptor.digest
-        with within(f"blob {digest}"), self._store.open_blob(digest) as blob:
-            while piece := blob.read(PIECE):
-                self._blob.update(piece)
-                self._blob_bytes += len(piece)
-                parallel.advance(len(piece))
-                yield piece
-
-
-def _expect(what: str, expected: object, found: object) -> None:
-    if expected != found:
-        raise MalformedError(f"expected {what} {expected}, found {found}")
+def _contents(read: LayerReader, kind: str) -> LayerContents | None:
+    if kind in (OSTREE, CHUNK):
+        return check_layer(read.tar_pieces(), first=kind == OSTREE)
+    for _entry, content in read_members(read.tar_pieces()):
+        content.skip()
+    return None
 
 
 def _check_labels(summary: ImageSummary, problems: FindingList) -> None:
