@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from ostrata.errors import UnsupportedError as UnsupportedError
     from ostrata.formats.encapsulated import Layout as Layout
     from ostrata.formats.encapsulated_config import ConfigOptions as ConfigOptions
+    from ostrata.inspection.compare import Comparison as Comparison
+    from ostrata.inspection.compare import compare as compare
     from ostrata.inspection.inspect import ImageSummary as ImageSummary
     from ostrata.inspection.inspect import summarise as summarise
     from ostrata.layers.compressors import compressor as compressor
@@ -30,22 +32,38 @@ if TYPE_CHECKING:
     from ostrata.pipeline.encapsulate import EncapsulateOptions as EncapsulateOptions
     from ostrata.pipeline.encapsulate import EncapsulateResult as EncapsulateResult
     from ostrata.pipeline.encapsulate import encapsulate as encapsulate
+    from ostrata.pipeline.import_image import ImportedCommit as ImportedCommit
+    from ostrata.pipeline.import_image import import_image as import_image
     from ostrata.pipeline.places import open_destination as open_destination
     from ostrata.pipeline.places import open_image as open_image
     from ostrata.pipeline.places import open_previous as open_previous
+    from ostrata.pipeline.places import open_source as open_source
     from ostrata.pipeline.places import read_contentmeta as read_contentmeta
+    from ostrata.pipeline.tar_files import ImportedTar as ImportedTar
+    from ostrata.pipeline.tar_files import export_tar as export_tar
+    from ostrata.pipeline.tar_files import import_tar as import_tar
     from ostrata.pipeline.verify import Verification as Verification
     from ostrata.pipeline.verify import verify as verify
+    from ostrata.pipeline.verify_against import TreeVerification as TreeVerification
+    from ostrata.pipeline.verify_against import verify_against as verify_against
     from ostrata.progress import SILENT as SILENT
     from ostrata.progress import Progress as Progress
+    from ostrata.sources.directory import DirectorySource as DirectorySource
+    from ostrata.sources.directory import open_directory as open_directory
     from ostrata.sources.modifiers import Modifiers as Modifiers
     from ostrata.sources.ostree_commit import read_commit_tree as read_commit_tree
     from ostrata.sources.ostree_commit import read_tree as read_tree
+    from ostrata.sources.ostree_source import OstreeSource as OstreeSource
+    from ostrata.sources.ostree_source import open_commit as open_commit
+    from ostrata.sources.selinux import SelinuxPolicy as SelinuxPolicy
+    from ostrata.sources.selinux import open_policy as open_policy
+    from ostrata.stores.manifests import read_manifest as read_manifest
     from ostrata.stores.ostree_repository import OstreeRepository as OstreeRepository
     from ostrata.stores.ostree_repository import open_repository as open_repository
     from ostrata.stores.ostree_writer import init_repository as init_repository
     from ostrata.stores.reference import ImageReference as ImageReference
     from ostrata.stores.reference import parse_reference as parse_reference
+    from ostrata.stores.skopeo import SkopeoOptions as SkopeoOptions
 
 _HOMES = {
     "errors": (
@@ -61,19 +79,28 @@ _HOMES = {
     ),
     "formats.encapsulated": ("Layout",),
     "formats.encapsulated_config": ("ConfigOptions",),
+    "inspection.compare": ("Comparison", "compare"),
     "inspection.inspect": ("ImageSummary", "summarise"),
     "layers.compressors": ("compressor",),
     "model.plan": ("Contentmeta",),
     "pipeline.commit": ("CommitOptions", "CommitResult", "commit"),
     "pipeline.encapsulate": ("EncapsulateOptions", "EncapsulateResult", "encapsulate"),
-    "pipeline.places": ("open_destination", "open_image", "open_previous", "read_contentmeta"),
+    "pipeline.import_image": ("ImportedCommit", "import_image"),
+    "pipeline.places": ("open_destination", "open_image", "open_previous", "open_source", "read_contentmeta"),
+    "pipeline.tar_files": ("ImportedTar", "export_tar", "import_tar"),
     "pipeline.verify": ("Verification", "verify"),
+    "pipeline.verify_against": ("TreeVerification", "verify_against"),
     "progress": ("SILENT", "Progress"),
+    "sources.directory": ("DirectorySource", "open_directory"),
     "sources.modifiers": ("Modifiers",),
     "sources.ostree_commit": ("read_commit_tree", "read_tree"),
+    "sources.ostree_source": ("OstreeSource", "open_commit"),
+    "sources.selinux": ("SelinuxPolicy", "open_policy"),
+    "stores.manifests": ("read_manifest",),
     "stores.ostree_repository": ("OstreeRepository", "open_repository"),
     "stores.ostree_writer": ("init_repository",),
     "stores.reference": ("ImageReference", "parse_reference"),
+    "stores.skopeo": ("SkopeoOptions",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -7,6 +7,7 @@ exceeded; 130 Ctrl-C; 143 SIGTERM.
 from __future__ import annotations
 
 import gc
+import keyword
 import os
 import signal
 import sys
@@ -20,9 +21,18 @@ COMMANDS = {
     "init": "Make an empty OSTree repository.",
     "commit": "Commit a directory to an OSTree repository.",
     "ls": "List what is in an OSTree commit.",
+    "plan": "Plan which files share a layer.",
+    "explain": "Why is a file in its layer?",
     "encapsulate": "Turn an OSTree commit into an OCI image.",
+    "import": "Turn an encapsulated image back into an OSTree commit.",
+    "tar": "A commit as one tar, and back.",
+    "extract": "The tree of any image, as files.",
     "inspect": "Show the layers of an image.",
     "verify": "Check every byte of an encapsulated image.",
+    "compare": "What does an update from one image to another download?",
+    "simulate": "Replay a history: what would updates have cost?",
+    "learn": "Learn a history from published releases.",
+    "changelog": "List packages added, removed and updated.",
     "container": "The command line of ostree-ext-cli's `container`.",
 }
 """Name -> one line; the modules are imported only when their command runs, which keeps --help fast."""
@@ -49,7 +59,8 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"ostrata.cli.{cmd_name}").command
+        module = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
+        command: click.Command = import_module(f"ostrata.cli.{module}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -53,6 +54,22 @@ def repo_option(function: Function) -> Function:
         type=click.Path(),
         help="The OSTree repository.",
     )(function)
+
+
+_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
+_UNITS |= {"kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}
+_SIZE = re.compile(r"([0-9]{1,18}) ?([A-Za-z]*)")
+
+
+def parse_size(_: click.Context, __: click.Parameter, text: str | None) -> int | None:
+    """A callback for options: a number of bytes, or a number and its unit (500MB, 64GiB)."""
+    if text is None:
+        return None
+    match = _SIZE.fullmatch(text)
+    size = int(match[1]) * _UNITS.get(match[2].lower(), 0) if match else 0
+    if not size:
+        raise click.BadParameter(f"expected a size as 1000000, 500MB or 64GiB, found '{text}'")
+    return size
 
 
 @contextmanager

@@ -1,7 +1,10 @@
-"""`ostrata container encapsulate|export`: the command line of ostree-ext-cli, so that scripts can stay as they are.
+"""`ostrata container ...`: the command line of ostree-ext-cli, so that scripts can stay as they are.
 
-The same options in the same order, the manifest's digest on stdout. Layout bootc, format version 1 by default; what is
-written is what `ostrata encapsulate` writes with those two options.
+`encapsulate` (or `export`): the same options in the same order, the manifest's digest on stdout. Layout bootc, format
+version 1 by default; what is written is what `ostrata encapsulate` writes with those two options.
+
+`unencapsulate` (or `import`): the same options, and the same line on stdout. Image references may have upstream's
+prefixes; those that ask for a verified signature are refused, since none is verified here.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ EPILOG = """\b
 Examples:
   ostrata container encapsulate --repo repo os/stable oci:image:latest --contentmeta meta.json
   ostrata container export --repo repo os/stable registry:registry.example/os:latest --authfile auth.json
+  ostrata container unencapsulate --repo repo --write-ref os/stable ostree-unverified-registry:registry.example/os
 """
 
 
@@ -61,5 +65,66 @@ def encapsulate(imgref: str, quiet: bool, **options: Any) -> None:
     click.echo(str(result.manifest.digest))
 
 
+_UNVERIFIED = {"ostree-unverified-image": "", "ostree-unverified-registry": "docker://"}
+_SIGNED = ("ostree-image-signed", "ostree-remote-image", "ostree-remote-registry")
+
+
+@click.command(epilog=EPILOG)
+@repo_option
+@click.argument("imgref")
+@click.option("--auth-anonymous", is_flag=True, help="Use no authentication files.")
+@click.option("--authfile", metavar="FILE", help="Passed on to skopeo.")
+@click.option("--cert-dir", metavar="DIR", help="Certificates for the registry; passed on to skopeo.")
+@click.option("--insecure-skip-tls-verification", is_flag=True, help="Do not verify the registry's certificate.")
+@click.option("--write-ref", metavar="REF", help="The ref to move to the commit.")
+@jobs_option
+@quiet_option
+def unencapsulate(
+    repo: str,
+    imgref: str,
+    auth_anonymous: bool,
+    authfile: str | None,
+    cert_dir: str | None,
+    insecure_skip_tls_verification: bool,
+    write_ref: str | None,
+    jobs: int,
+    quiet: bool,
+) -> None:
+    """Import the OSTree commit in the image at IMGREF to the repository."""
+    from ostrata.cli.import_ import run
+    from ostrata.stores.ostree_repository import open_repository
+    from ostrata.stores.skopeo import SkopeoOptions
+
+    open_repository(repo)  # upstream makes none
+    skopeo = SkopeoOptions(authfile, auth_anonymous, cert_dir, not insecure_skip_tls_verification)
+    _, _, result = run(
+        _reference(imgref),
+        repo,
+        write_ref,
+        mode="",
+        max_size=None,
+        tmpdir=None,
+        skopeo=skopeo,
+        jobs=jobs,
+        quiet=quiet,
+    )
+    click.echo(f"Imported: {write_ref} => {result.checksum}" if write_ref else f"Imported: {result.checksum}")
+
+
+def _reference(imgref: str) -> str:
+    """The reference behind upstream's prefixes. Raises: UnsupportedError for those that ask for a signature."""
+    from ostrata.errors import UnsupportedError
+
+    prefix, _, rest = imgref.partition(":")
+    if prefix in _SIGNED:
+        raise UnsupportedError(
+            f"'{prefix}:' asks for a verified signature, and signatures are not verified here",
+            hint="verify the image first, then import it by its plain name or with ostree-unverified-image:",
+        )
+    return _UNVERIFIED[prefix] + rest if prefix in _UNVERIFIED else imgref
+
+
 command.add_command(encapsulate, "encapsulate")
 command.add_command(encapsulate, "export")
+command.add_command(unencapsulate, "unencapsulate")
+command.add_command(unencapsulate, "import")

@@ -20,6 +20,13 @@ from ostrata.cli.common import (
     quiet_option,
     repo_option,
 )
+from ostrata.cli.planning_options import (
+    PLANNING_NAMES,
+    open_plan_source,
+    plan_options,
+    planning_options,
+    read_previous,
+)
 
 if TYPE_CHECKING:
     from ostrata.pipeline.encapsulate import EncapsulateOptions, EncapsulateResult
@@ -29,11 +36,14 @@ Examples:
   ostrata encapsulate --repo repo os/stable oci:image:latest
   ostrata encapsulate --repo repo os/stable oci-archive:os.tar --contentmeta meta.json --compression zstd
   ostrata encapsulate --repo repo os/stable oci:image:new --contentmeta meta.json --previous oci:image:old
+  ostrata encapsulate --repo repo os/stable oci:image:new --plan --max-layers 64 --previous oci:image:old
   ostrata encapsulate --repo repo os/stable docker://registry.example/os:latest --authfile auth.json
 
 \b
 Destinations: oci:PATH[:TAG] and oci-archive:PATH[:TAG]; every other transport of skopeo, through skopeo.
 """
+
+NEED_PLAN = ("map_file", "history_file", "by_package", "plan_clock", "previous_required", "require_packages")
 
 GO_ARCHITECTURES = {
     "x86_64": "amd64",
@@ -68,6 +78,8 @@ GO_ARCHITECTURES = {
 @click.option("--compression-level", type=int, metavar="N", help="The compressor's level.  [default: gzip 6, zstd 3]")
 @click.option("--compression-fast", is_flag=True, help="The compressor's fastest level.")
 @click.option("--previous", metavar="IMAGE", help="Take unchanged layers from this image (oci: or oci-archive:).")
+@click.option("--plan", "plans", is_flag=True, help="Plan the layers now, carrying on the plan of --previous.")
+@planning_options
 @click.option("--created", metavar="TIME", help="RFC 3339.  [default: the contentmeta's, else the commit's]")
 @click.option("-l", "--label", "labels", multiple=True, metavar="K=V", help="Set a label; K- removes one. Repeatable.")
 @click.option("--config", metavar="FILE", help="A JSON file with the image config's `config` object to start from.")
@@ -98,6 +110,7 @@ def run(
     rev: str,
     dest: str,
     previous: str | None,
+    plans: bool = False,
     authfile: str | None,
     tmpdir: str | None,
     jobs: int,
@@ -109,7 +122,12 @@ def run(
     from ostrata.pipeline.places import open_destination, open_previous
     from ostrata.stores.ostree_repository import open_repository
 
+    planning = {name: options.pop(name) for name in PLANNING_NAMES if name in options}
     chosen = _options(**options)
+    if not plans and any(planning.get(name) for name in NEED_PLAN):
+        raise click.UsageError("Options about planning need --plan.")
+    if plans:
+        chosen = _planned(chosen, planning | {"repo": repo, "previous": previous, "jobs": jobs}, rev, progress)
     before = open_previous(previous, progress)
     with open_destination(dest, authfile=authfile, tmpdir=tmpdir) as destination:
         return encapsulate(
@@ -147,6 +165,24 @@ def _options(
         config=_config_options(**config),
         architecture=arch or host_architecture(),
     )
+
+
+def _planned(options: EncapsulateOptions, planning: dict[str, Any], rev: str, progress: Any) -> EncapsulateOptions:
+    """The same options with a contentmeta made for the commit."""
+    from dataclasses import replace
+
+    from ostrata.pipeline.plan import plan_tree
+
+    if options.contentmeta is not None:
+        raise click.UsageError("--plan and --contentmeta exclude each other.")
+    previous = read_previous(planning)
+    planned = open_plan_source(rev, planning, progress)
+    result = plan_tree(planned, plan_options(planning, planned.timestamp), previous, progress=progress)
+    for note in result.notes:
+        progress.warn(note)
+    if result.previous is not None:
+        click.echo(f"ostrata: {result.previous}", err=True)
+    return replace(options, contentmeta=result.contentmeta)
 
 
 def _config_options(

@@ -2,30 +2,26 @@
 
 The image is completed in a temporary layout and copied by ``skopeo copy``. Digests are not forced to stay
 (``--preserve-digests``): destinations that keep docker's format would then refuse every image; what the
-destination made of the manifest is read from skopeo's digest file instead. No secret passes through here: the
-authfile is skopeo's to read, and what looks like a user and password in its messages is cut out.
+destination made of the manifest is read from skopeo's digest file instead.
 """
 
 from __future__ import annotations
 
 import os
-import re
-import subprocess
 from contextlib import ExitStack
 from types import TracebackType
 
 from ostrata.destinations.layout import LayoutDestination
-from ostrata.errors import NotFoundError, TransferError, UnsupportedError, escape, within
+from ostrata.errors import NotFoundError, within
 from ostrata.model.digest import Digest
 from ostrata.model.image import Descriptor, Platform
 from ostrata.stores.blobs import BlobDirectory
 from ostrata.stores.files import TemporaryDirectory, label_of, read_limited, remove_stale
 from ostrata.stores.reference import ImageReference
+from ostrata.stores.skopeo import check_tmpdir, run_skopeo, without_secrets
 
 _TAG = "image"
 _MAX_DIGEST_FILE = 1024
-_LOG_LINE = re.compile(r'^time="[^"]*" level=\w+ msg="(.*)"$')
-_CREDENTIALS = re.compile(r"(?<=//)[^\s/:@\"']+:[^\s/@\"']+@")  # not those of [driver@root], ostree:REF@REPO
 
 
 class SkopeoDestination:
@@ -50,12 +46,7 @@ class SkopeoDestination:
     def __enter__(self) -> SkopeoDestination:
         """Raises: NotFoundError when skopeo is not installed; AccessError."""
         self._run("--version")
-        if ":" in self._tmpdir:
-            raise UnsupportedError(
-                "expected a temporary directory without a colon in its path, which skopeo cannot read",
-                where=escape(self._tmpdir),
-                hint="choose another with --tmpdir",
-            )
+        check_tmpdir(self._tmpdir)
         remove_stale(self._tmpdir, self._label)
         self._scratch = self._stack.enter_context(TemporaryDirectory(self._tmpdir, self._label)).path
         self._layout = LayoutDestination(os.path.join(self._scratch, "layout"), _TAG)
@@ -83,32 +74,9 @@ class SkopeoDestination:
             return Descriptor(written.media_type, Digest.parse(text), written.size)
 
     def _run(self, *arguments: str) -> None:
-        try:
-            done = subprocess.run(
-                [self._program, *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                check=False,
-            )
-        except FileNotFoundError:
-            raise NotFoundError(
-                f"skopeo is needed for {_without_secrets(str(self.reference))} and is not installed",
-                hint="install skopeo, or write to oci:PATH or oci-archive:PATH",
-            ) from None
-        if done.returncode:
-            where = f"skopeo copy to {_without_secrets(str(self.reference))}"
-            raise TransferError(_last_message(done.stderr, done.returncode), where=where, status=done.returncode)
-
-
-def _last_message(stderr: bytes, status: int) -> str:
-    lines = stderr.decode("utf-8", "surrogateescape").strip().splitlines()
-    if not lines:
-        return f"skopeo failed with status {status} and said nothing"
-    match = _LOG_LINE.match(lines[-1])
-    message = match.group(1).replace('\\"', '"') if match else lines[-1]
-    return _without_secrets(message[:2000])
-
-
-def _without_secrets(text: str) -> str:
-    return escape(_CREDENTIALS.sub("", text))
+        shown = without_secrets(str(self.reference))
+        missing = NotFoundError(
+            f"skopeo is needed for {shown} and is not installed",
+            hint="install skopeo, or write to oci:PATH or oci-archive:PATH",
+        )
+        run_skopeo(self._program, arguments, where=f"skopeo copy to {shown}", missing=missing)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from ostrata.codecs import contentmeta, json
@@ -19,6 +19,7 @@ from ostrata.protocols import BlobStore, Destination
 from ostrata.stores.files import read_limited
 from ostrata.stores.images import open_store, read_image
 from ostrata.stores.reference import ARCHIVE, LAYOUT, parse_reference
+from ostrata.stores.skopeo import SkopeoOptions, copied_image, without_secrets
 
 MAX_CONFIG = 4 << 20
 TMPDIR = "/var/tmp"
@@ -49,6 +50,26 @@ def open_image(text: str) -> tuple[BlobStore, StoredImage]:
     with within(escape(str(reference))):
         store = open_store(reference)
         return store, read_image(store, tag=reference.tag)
+
+
+@contextmanager
+def open_source(
+    text: str, *, skopeo: SkopeoOptions | None = None, tmpdir: str | None = None
+) -> Iterator[tuple[BlobStore, StoredImage]]:
+    """The image that `text` names, wherever skopeo can reach it, and a store that has it, in a ``with`` block.
+
+    What is not a layout or an archive is copied to a temporary layout in `tmpdir`. Raises: see `open_image`;
+    TransferError when skopeo fails, AccessError.
+    """
+    reference = parse_reference(text)
+    if reference.is_native:
+        yield open_image(text)
+        return
+    with copied_image(reference, tmpdir=tmpdir or TMPDIR, options=skopeo) as copy:
+        with within(without_secrets(str(reference))):
+            store = open_store(copy)
+            image = read_image(store, tag=copy.tag)
+        yield store, image
 
 
 def open_previous(text: str | None, progress: Progress) -> PreviousImage:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from ostrata import parallel
 from ostrata.codecs import ostree
 from ostrata.errors import LimitError, escape, within
-from ostrata.model.ostree import CommitDirectory, CommitTree, Dirtree, FileHeader
+from ostrata.model.ostree import Commit, CommitDirectory, CommitTree, Dirtree, FileHeader
 from ostrata.model.tree import Attributes, Directory, Entry, RegularFile, Symlink, Tree
 from ostrata.stores.ostree_repository import OstreeRepository, open_repository
 
@@ -26,7 +27,20 @@ MAX_PATHS = 1 << 29
 HEADERS_PER_UNIT = 4096
 
 
-def read_commit_tree(repository: OstreeRepository, revision: str) -> CommitTree:
+class MetadataStore(Protocol):
+    """Where a commit and its directories are: a repository, or a set of objects in memory."""
+
+    def resolve(self, revision: str) -> str:
+        """The checksum of the commit that `revision` names. Raises: NotFoundError, MalformedError."""
+
+    def read_commit(self, checksum: str) -> tuple[Commit, bytes]:
+        """The commit and its bytes. Raises: as `resolve`."""
+
+    def read_metadata(self, kind: str, checksum: str) -> bytes:
+        """The verified bytes of a dirtree or dirmeta object. Raises: as `resolve`."""
+
+
+def read_commit_tree(repository: MetadataStore, revision: str) -> CommitTree:
     """The commit that `revision` names and all paths in it; no file object is touched.
 
     Raises: NotFoundError, MalformedError, LimitError.
@@ -46,18 +60,18 @@ def read_tree(repository: OstreeRepository, revision: str, *, jobs: int = 1) -> 
     walk = _Walk(repository, revision)
     units: list[HeaderUnit] = []
     entries: dict[str, Entry] = {}
-    results = parallel.run(read_headers, _header_units(walk, units), jobs=jobs)
+    results = parallel.run(read_headers, _header_units(walk, repository.path, units), jobs=jobs)
     for position, headers in enumerate(results):
         for checksum, (header, size) in zip(units[position].checksums, headers, strict=True):
-            entries[checksum] = _entry(checksum, header, size)
+            entries[checksum] = file_entry(checksum, header, size)
     commit = walk.commit_tree()
-    return commit, Tree(dict(_in_walk_order(commit, entries)))
+    return commit, join_tree(commit, entries)
 
 
 class _Walk:
     """Goes through a commit's directories; iterating yields the files of each, as (path, file checksum)."""
 
-    def __init__(self, repository: OstreeRepository, revision: str) -> None:
+    def __init__(self, repository: MetadataStore, revision: str) -> None:
         self.repository = repository
         self._checksum = repository.resolve(revision)
         self._commit, _ = repository.read_commit(self._checksum)
@@ -116,7 +130,7 @@ class HeaderUnit:
     checksums: tuple[str, ...]
 
 
-def _header_units(walk: _Walk, made: list[HeaderUnit]) -> Iterator[HeaderUnit]:
+def _header_units(walk: _Walk, repository: str, made: list[HeaderUnit]) -> Iterator[HeaderUnit]:
     """A unit as soon as the walk has met enough file objects; `made` gets them too."""
     seen: set[str] = set()
     met: list[str] = []
@@ -126,11 +140,11 @@ def _header_units(walk: _Walk, made: list[HeaderUnit]) -> Iterator[HeaderUnit]:
                 seen.add(checksum)
                 met.append(checksum)
         if len(met) >= HEADERS_PER_UNIT:
-            made.append(HeaderUnit(walk.repository.path, tuple(met)))
+            made.append(HeaderUnit(repository, tuple(met)))
             yield made[-1]
             met.clear()
     if met:
-        made.append(HeaderUnit(walk.repository.path, tuple(met)))
+        made.append(HeaderUnit(repository, tuple(met)))
         yield made[-1]
 
 
@@ -140,10 +154,16 @@ def read_headers(unit: HeaderUnit) -> list[tuple[FileHeader, int]]:
     return [repository.read_header(checksum) for checksum in unit.checksums]
 
 
-def _entry(checksum: str, header: FileHeader, size: int) -> Entry:
+def file_entry(checksum: str, header: FileHeader, size: int) -> Entry:
+    """A file object as an entry of a tree; `size` is its content's in bytes."""
     if header.target is None:
         return RegularFile(header.attributes, size, checksum)
     return Symlink(header.attributes, header.target, checksum)
+
+
+def join_tree(commit: CommitTree, entries: dict[str, Entry]) -> Tree:
+    """The whole tree of a commit; `entries` are its file objects by checksum."""
+    return Tree(dict(_in_walk_order(commit, entries)))
 
 
 def _in_walk_order(commit: CommitTree, entries: dict[str, Entry]) -> Iterator[tuple[str, Entry]]:

@@ -74,6 +74,11 @@ def find_manifest(
     return _follow(store, _choose(entries, platform).descriptor, platform)
 
 
+def choose_entry(entries: list[IndexEntry], platform: Platform | None) -> IndexEntry:
+    """The entry of an index for `platform`, or its only one. Raises: NotFoundError."""
+    return _choose(_matching(entries, platform), platform)
+
+
 def _by_digest(store: BlobStore, index: Index, digest: Digest) -> Descriptor:
     for entry in index.entries:
         if entry.descriptor.digest == digest:
@@ -116,7 +121,7 @@ def _follow(store: BlobStore, descriptor: Descriptor, platform: Platform | None)
             return descriptor
         with within(f"index {descriptor.digest}"):
             entries = list(oci.decode_index(_read_named(store, descriptor)).entries)
-            descriptor = _choose(_matching(entries, platform), platform).descriptor
+            descriptor = choose_entry(entries, platform).descriptor
     raise MalformedError(f"expected at most {MAX_NESTING} indexes inside each other, found more")
 
 

@@ -122,8 +122,13 @@ class OstreeRepository:
         return f"{self._objects}{checksum[:2]}/{checksum[2:]}{self.reader.suffix}"
 
     def has_commit(self, checksum: str) -> bool:
-        return os.path.lexists(f"{self._objects}{checksum[:2]}/{checksum[2:]}.commit") or (
-            self.parent is not None and self.parent.has_commit(checksum)
+        return self.has_object("commit", checksum)
+
+    def has_object(self, kind: str, checksum: str) -> bool:
+        """Is there a file for the object (``file``, ``dirtree``, ...)? Its bytes are not looked at."""
+        suffix = self.reader.suffix if kind == "file" else f".{kind}"
+        return os.path.lexists(f"{self._objects}{checksum[:2]}/{checksum[2:]}{suffix}") or (
+            self.parent is not None and self.parent.has_object(kind, checksum)
         )
 
     # Commits

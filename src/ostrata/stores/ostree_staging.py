@@ -26,7 +26,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from types import TracebackType
 
 from ostrata.codecs import ostree
@@ -41,6 +41,7 @@ Piece = bytes | bytearray | memoryview
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _PUBLIC = 0o644
 _PRIVATE = 0o600
+_OTHER_MODES = "repositories of the modes bare-user and archive hold everything"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,20 @@ class ObjectStage:
                 self.objects += 1
         return checksum
 
-    def add_file(self, header: FileHeader, content: bytes) -> str:
+    def add_detached_metadata(self, commit: str, data: bytes) -> None:
+        """Stage a commit's detached metadata, which will replace what the repository has."""
+        name = f"{commit[:2]}/{commit[2:]}.commitmeta"
+        with self._writing():
+            descriptor = self._create(name)
+            if descriptor is None:
+                raise FileExistsError(errno.EEXIST, "detached metadata twice")
+            try:
+                _write_all(descriptor, data)
+                _finish_public(descriptor)
+            finally:
+                os.close(descriptor)
+
+    def add_file(self, header: FileHeader, content: Piece) -> str:
         """Stage a regular file whose content is at hand; the result is its checksum."""
         hasher = _hasher(header).copy()
         hasher.update(content)
@@ -101,9 +115,18 @@ class ObjectStage:
             raise self._refused(error) from error
         return checksum
 
-    def add_large_file(self, header: FileHeader, size: int, blocks: Iterable[memoryview]) -> str:
-        """Stage a regular file of `size` bytes while its content is read; the result is its checksum."""
+    def add_large_file(
+        self, header: FileHeader, size: int, blocks: Iterable[memoryview], *, promised: str | None = None
+    ) -> str:
+        """Stage a regular file of `size` bytes while its content is read; the result is its checksum.
+
+        With a `promised` checksum that the repository has already, the content is read and hashed only.
+        """
         hasher = _hasher(header).copy()
+        if promised is not None and self._exists(f"{promised[:2]}/{promised[2:]}{self._suffix}"):
+            for _ in _hashed(hasher, blocks):
+                pass
+            return str(hasher.hexdigest())
         self._temporary += 1
         temporary = f"large-{os.getpid()}-{self._temporary}"
         with self._writing():
@@ -165,14 +188,14 @@ class ObjectStage:
         except FileExistsError:
             return  # another process was faster
 
-    def _stored(self, header: FileHeader, content: bytes) -> Iterator[Piece]:
+    def _stored(self, header: FileHeader, content: Piece) -> Iterator[Piece]:
         if self._place.mode != "archive":
             yield content
             return
         import deflate
 
         yield ostree.encode_archive_header(header, len(content))
-        yield deflate.deflate_compress(content, self._place.zlib_level)
+        yield deflate.deflate_compress(bytes(content), self._place.zlib_level)
 
     def _stored_blocks(self, header: FileHeader, size: int, blocks: Iterable[memoryview]) -> Iterator[Piece]:
         if self._place.mode != "archive":
@@ -204,6 +227,8 @@ class ObjectStage:
         return self._put(name, [_target(header) + b"\0"], partial(_finish_bare_user, header))
 
     def _make_symlink(self, name: str, header: FileHeader) -> bool:
+        if self._place.mode == "bare-user-only":
+            _check_bare_user_only(header)
         try:
             os.symlink(_target(header), name, dir_fd=self._staged)
         except FileExistsError:
@@ -235,7 +260,7 @@ class ObjectStage:
         return AccessError(refused.what, where=where, hint=_hint(error, self._place.mode))
 
 
-@lru_cache(maxsize=1024)
+@ostree.remember_small(1024)
 def _hasher(header: FileHeader) -> hashlib._Hash:
     """A hasher that has taken the header; to be copied."""
     return hashlib.sha256(ostree.encode_file_header(header))
@@ -273,7 +298,7 @@ def _finish_bare_user(header: FileHeader, descriptor: int) -> None:
     os.utime(descriptor, ns=(0, 0))
 
 
-@lru_cache(maxsize=1024)
+@ostree.remember_small(1024)
 def _ostreemeta(header: FileHeader) -> bytes:
     return ostree.encode_ostreemeta(header)
 
@@ -290,10 +315,20 @@ def _finish_bare(header: FileHeader, descriptor: int) -> None:
 
 def _finish_bare_user_only(header: FileHeader, descriptor: int) -> None:
     mode = header.attributes.mode
+    _check_bare_user_only(header)
     if mode & ~0o775:
-        raise UnsupportedError(f"a bare-user-only repository cannot hold the mode {mode:04o}")
+        raise UnsupportedError(f"a bare-user-only repository cannot hold the mode {mode:04o}", hint=_OTHER_MODES)
     os.fchmod(descriptor, mode)
     os.utime(descriptor, ns=(0, 0))
+
+
+def _check_bare_user_only(header: FileHeader) -> None:
+    attributes = header.attributes
+    if attributes.uid or attributes.gid:
+        owner = f"{attributes.uid}:{attributes.gid}"
+        raise UnsupportedError(f"a bare-user-only repository cannot hold the owner {owner}", hint=_OTHER_MODES)
+    if attributes.xattrs:
+        raise UnsupportedError("a bare-user-only repository cannot hold extended attributes", hint=_OTHER_MODES)
 
 
 _FINISH: dict[str, Callable[[FileHeader, int], None]] = {

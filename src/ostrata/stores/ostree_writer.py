@@ -24,7 +24,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from ostrata.errors import AccessError, MalformedError, UnsupportedError, escape, within
+from ostrata.codecs import ostree
+from ostrata.errors import AccessError, MalformedError, UnsupportedError, escape, from_os_error, within
 from ostrata.stores.ostree_objects import read_whole
 from ostrata.stores.ostree_repository import (
     MAX_CONFIG,
@@ -119,10 +120,31 @@ class RepositoryWriter:
     place: StagePlace
     descriptor: int
 
+    def read_metadata(self, kind: str, checksum: str) -> bytes:
+        """The verified bytes of a commit, dirtree or dirmeta that is staged or in the repository.
+
+        Raises: NotFoundError, DigestMismatchError, MalformedError, AccessError.
+        """
+        try:
+            data = read_whole(self._staged(kind, checksum), ostree.MAX_METADATA_OBJECT)
+        except FileNotFoundError:
+            return self.repository.read_metadata(kind, checksum)
+        except OSError as error:
+            raise from_os_error(error, where=f"{kind} object {checksum}") from None
+        return ostree.verify(kind, checksum, data)
+
+    def has_object(self, kind: str, checksum: str) -> bool:
+        """Is it staged or in the repository?"""
+        return os.path.lexists(self._staged(kind, checksum)) or self.repository.has_object(kind, checksum)
+
+    def _staged(self, kind: str, checksum: str) -> str:
+        suffix = SUFFIX[self.place.mode] if kind == "file" else f".{kind}"
+        return f"{self.place.directory}/{checksum[:2]}/{checksum[2:]}{suffix}"
+
     def publish(self, commit: str) -> None:
         """Make all staged objects durable, then visible; the commit object after all the others.
 
-        Raises: AccessError.
+        All that the commit needs must be staged or in the repository. Raises: AccessError.
         """
         with within(escape(self.repository.path)):
             sync_file_system(self.descriptor)
@@ -137,6 +159,8 @@ class RepositoryWriter:
             if staged:
                 self._publish_commit(held_back, last)
             sync_file_system(self.descriptor)
+            with suppress(FileNotFoundError):
+                os.unlink(f"{self.repository.path}/state/{commit}.commitpartial")
 
     def _publish_directory(self, name: str) -> None:
         source, target = f"{self.place.directory}/{name}", f"{self.repository.path}/objects/{name}"

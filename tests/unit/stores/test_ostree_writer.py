@@ -197,6 +197,69 @@ def test_a_large_file_that_is_there_already_leaves_nothing_behind(archive):
     assert os.listdir(f"{archive}/tmp") == ["cache"]
 
 
+def test_a_large_file_that_was_promised_and_is_there_is_hashed_and_not_written(repository):
+    header = FileHeader(Attributes(0o751, 0, 0))
+    content = b"abc" * 1000
+    checksum = ostree.file_checksum(header, content)
+    with open_writer(repository) as writer, ObjectStage(writer.place) as stage:
+        # A promise that nobody keeps yet.
+        assert stage.add_large_file(header, 3000, iter([memoryview(content)]), promised=checksum) == checksum
+        assert stage.objects == 1
+        writer.publish(COMMIT)
+        assert stage.add_large_file(header, 3000, iter([memoryview(content)]), promised=checksum) == checksum
+        other = stage.add_large_file(header, 3, iter([memoryview(b"xyz")]), promised=checksum)
+        assert (other, stage.objects) == (ostree.file_checksum(header, b"xyz"), 1)
+        assert [name for name in os.listdir(writer.place.directory) if name.startswith("large")] == []
+
+
+@pytest.mark.parametrize(
+    ("attributes", "message"),
+    [
+        (Attributes(0o644, 5, 6), "the owner 5:6"),
+        (Attributes(0o644, 0, 0, ((b"user.a", b"1"),)), "extended attributes"),
+    ],
+)
+def test_a_bare_user_only_repository_refuses_owners_and_xattrs(attributes, message, tmp_path):
+    path = str(tmp_path / "repo")
+    init_repository(path, "bare-user-only")
+    with open_writer(path) as writer, ObjectStage(writer.place) as stage:
+        for header in (FileHeader(attributes), FileHeader(attributes, "target")):
+            with pytest.raises(UnsupportedError, match=f"cannot hold {message}"):
+                stage.add_file(header, b"") if header.target is None else stage.add_symlink(header)
+
+
+def test_detached_metadata_replaces_what_was_there(archive):
+    for data in (b"one", b"two"):
+        with open_writer(archive) as writer, ObjectStage(writer.place) as stage:
+            stage.add_detached_metadata(COMMIT, data)
+            with pytest.raises(AccessError, match="detached metadata twice"):
+                stage.add_detached_metadata(COMMIT, data)
+            writer.publish(COMMIT)
+        assert read(object_path(archive, COMMIT, ".commitmeta")) == data
+
+
+def test_a_transaction_sees_what_is_staged_and_what_was_there(repository):
+    header = FileHeader(Attributes(0o751, 0, 0))
+    with open_writer(repository) as writer, ObjectStage(writer.place) as stage:
+        for published in (False, True):
+            file, dirtree = stage.add_file(header, b"1"), stage.add_metadata("dirtree", b"\0")
+            assert writer.has_object("file", file) and writer.has_object("dirtree", dirtree)
+            assert not writer.has_object("dirmeta", dirtree)
+            assert writer.read_metadata("dirtree", dirtree) == b"\0"
+            with pytest.raises(NotFoundError):
+                writer.read_metadata("dirmeta", dirtree)
+            assert open_repository(repository).has_object("file", file) == published
+            writer.publish(COMMIT)
+
+
+def test_a_published_commit_is_partial_no_more(archive):
+    for name in (COMMIT, "cd" * 32):
+        Path(archive, "state", f"{name}.commitpartial").touch()
+    with open_writer(archive) as writer:
+        writer.publish(COMMIT)
+    assert os.listdir(f"{archive}/state") == [f"{'cd' * 32}.commitpartial"]
+
+
 def test_archived_content_is_raw_deflate_behind_the_header(archive):
     content = b"content " * 1000
     with open_writer(archive) as writer, ObjectStage(writer.place) as stage:

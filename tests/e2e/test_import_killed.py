@@ -1,0 +1,197 @@
+"""SIGKILL at any moment of an import: the ref shows the old commit or the new one, every object is right, and the next
+run cleans up and gives the same. The normal suite kills 20 times, the judges' 200 times."""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import tarbuilder
+from layer_images import tar_image
+from ostrata.stores.ostree_repository import open_repository
+from tarbuilder import Node, checksum_of, commit_bytes, file_checksum
+
+SEED = 20240517
+DIRECTORY = Node("directory", 0o755)
+
+
+@dataclass(frozen=True)
+class Case:
+    """Two images, and what a repository looks like after importing one, and then the other."""
+
+    old: str
+    new: str
+    old_commit: str
+    new_commit: str
+    before: Path
+    after: dict[str, bytes]
+    seconds: float
+
+
+def command(image: str, repo: Path) -> list[str]:
+    arguments = ["import", image, "--repo", str(repo), "--write-ref", "os/stable", "--jobs", "2", "--quiet"]
+    return [sys.executable, "-m", "ostrata", *arguments]
+
+
+def run(image: str, repo: Path) -> str:
+    done = subprocess.run(command(image, repo), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def make_image(place: Path, files: int, size: int, seed: int) -> tuple[str, str]:
+    chance = random.Random(seed)
+    tree = {"": DIRECTORY} | {
+        f"f{number}": Node("file", 0o644, data=chance.randbytes(chance.choice([10, 1000, size])))
+        for number in range(files)
+    }
+    checksums = sorted(file_checksum(node) for node in tree.values() if node.kind == "file")
+    chunks = [checksums[start::8] for start in range(8)]
+    image = tar_image(place, tarbuilder.encapsulated_layers(tree, commit_bytes(tree), chunks), "gzip")
+    return image.reference, checksum_of(commit_bytes(tree))
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
+    place = tmp_path_factory.mktemp("killed")
+    old, old_commit = make_image(place / "old", 40, 10_000, 1)
+    new, new_commit = make_image(place / "new", 400, 100_000, 2)
+    assert run(old, place / "before") == old_commit
+    shutil.copytree(place / "before", place / "after")
+    started = time.monotonic()
+    assert run(new, place / "after") == new_commit
+    seconds = time.monotonic() - started
+    return Case(old, new, old_commit, new_commit, place / "before", dict(contents(place / "after")), seconds)
+
+
+def contents(repo: Path) -> Iterator[tuple[str, bytes]]:
+    for path in repo.rglob("*"):
+        if path.is_file():
+            yield str(path.relative_to(repo)), path.read_bytes()
+
+
+def is_sound(repo: Path) -> None:
+    """Every object that can be seen is right."""
+    repository = open_repository(str(repo))
+    for path in repo.glob("objects/??/*"):
+        checksum, kind = path.parent.name + path.stem, path.suffix[1:]
+        if kind == "file":
+            for _ in repository.open_file(checksum).content:
+                pass
+        else:
+            repository.read_metadata(kind, checksum)
+    if shutil.which("ostree"):
+        done = subprocess.run(["ostree", f"--repo={repo}", "fsck", "--quiet"], capture_output=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+
+
+def kill_often(case: Case, place: Path, kills: int) -> None:
+    chance = random.Random(SEED)
+    repo = place / "repo"
+    shutil.copytree(case.before, repo)
+    killed = 0
+    for _ in range(kills):
+        process = subprocess.Popen(command(case.new, repo), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            process.wait(chance.uniform(0.2, 1.05) * case.seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        killed += process.wait() == -9
+        found = open_repository(str(repo)).resolve("os/stable")
+        assert found in (case.old_commit, case.new_commit)
+        is_sound(repo)
+        if found == case.new_commit:
+            wait_for_workers(place)
+            shutil.rmtree(repo)
+            shutil.copytree(case.before, repo)
+    assert killed > kills // 3
+    wait_for_workers(place)
+    assert run(case.new, repo) == case.new_commit
+    is_sound(repo)
+    assert dict(contents(repo)) == case.after
+    assert [path.name for path in (repo / "tmp").iterdir()] == ["cache"]
+
+
+def wait_for_workers(top: Path) -> None:
+    """Workers whose parent was killed end by themselves; their command lines name this test's directory."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and any(str(top) in line for line in command_lines()):
+        time.sleep(0.02)
+
+
+def command_lines() -> Iterator[str]:
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal() and int(entry.name) != os.getpid():
+            try:
+                yield (entry / "cmdline").read_bytes().decode("utf-8", "replace")
+            except OSError:
+                continue
+
+
+def test_a_kill_at_any_moment_leaves_the_old_commit_or_the_new_one(case: Case, tmp_path: Path) -> None:
+    kill_often(case, tmp_path, 20)
+
+
+@pytest.mark.judge
+@pytest.mark.timeout(900)
+def test_two_hundred_kills_leave_the_old_commit_or_the_new_one(case: Case, tmp_path: Path) -> None:
+    kill_often(case, tmp_path, 200)
+
+
+@pytest.mark.parametrize("signal", ["TERM", "INT"])
+def test_a_signal_ends_it_cleanly(signal: str, case: Case, tmp_path: Path) -> None:
+    repo = tmp_path / "repo"
+    shutil.copytree(case.before, repo)
+    process = subprocess.Popen(command(case.new, repo), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    time.sleep(0.5 * case.seconds)
+    subprocess.run(["kill", f"-{signal}", str(process.pid)], check=True)
+    process.communicate(timeout=20)
+    if process.returncode:
+        # Before the program's first line the interpreter itself answers SIGINT.
+        assert process.returncode in (130, 143, -2)
+        assert dict(contents(repo)) == dict(contents(case.before))
+        assert [path.name for path in (repo / "tmp").iterdir()] == ["cache"]
+
+
+def test_a_full_disk_changes_nothing_and_the_same_command_succeeds_later(case: Case, tmp_path: Path) -> None:
+    """A limit on the size of files stands in for the disk: the kernel refuses a write in the middle of a file."""
+    repo = tmp_path / "repo"
+    shutil.copytree(case.before, repo)
+    done = subprocess.run(
+        command(case.new, repo), capture_output=True, text=True, timeout=60, preexec_fn=only_small_files
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("ostrata: error: layer ")
+    assert "writing an object to" in done.stderr
+    assert dict(contents(repo)) == dict(contents(case.before))
+    assert run(case.new, repo) == case.new_commit
+    assert dict(contents(repo)) == case.after
+
+
+def only_small_files() -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+
+
+def test_four_imports_at_once_into_one_repository_all_succeed(case: Case, tmp_path: Path) -> None:
+    repo = tmp_path / "repo"
+    shutil.copytree(case.before, repo)
+    processes = [
+        subprocess.Popen(command(image, repo), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for image in (case.new, case.old, case.new, case.new)
+    ]
+    for process in processes:
+        _, err = process.communicate(timeout=60)
+        assert (process.returncode, err) == (0, b"")
+    is_sound(repo)
+    assert run(case.new, repo) == case.new_commit
+    assert dict(contents(repo)) == case.after
