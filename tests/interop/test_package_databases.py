@@ -97,7 +97,10 @@ def rpm_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _run(*arguments: str | os.PathLike[str]) -> str:
-    done = subprocess.run([os.fspath(argument) for argument in arguments], capture_output=True, timeout=120)
+    # dpkg refuses to install when the administrator's programs are not on the PATH, as they often are not for users.
+    environment = os.environ | {"PATH": f"{os.environ['PATH']}:/usr/local/sbin:/usr/sbin:/sbin"}
+    command = [os.fspath(argument) for argument in arguments]
+    done = subprocess.run(command, capture_output=True, timeout=120, env=environment)
     assert done.returncode == 0, f"{arguments[0]} failed: {done.stderr!r}"
     return done.stdout.decode("utf-8", "surrogateescape")
 
@@ -158,6 +161,8 @@ def dpkg_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for program in ("dpkg", "dpkg-deb", "dpkg-divert"):
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed")
+    if os.geteuid() != 0:
+        pytest.skip("dpkg installs as root only")
     place = tmp_path_factory.mktemp("dpkg")
     root = place / "root"
     for directory in ("usr/bin", "usr/lib", "var/lib/dpkg/info", "var/lib/dpkg/updates"):
