@@ -196,6 +196,7 @@ def end_now(signum: int, _frame: object) -> None:
     """A handler for SIGTERM: raises SystemExit, and has `advance` raise it again where it was swallowed."""
     global _told_to_end  # noqa: PLW0603
     _told_to_end = True
+    signal.signal(signum, signal.SIG_IGN)  # a second signal must not interrupt the removal of temporary files
     raise SystemExit(128 + signum)
 
 
