@@ -82,9 +82,9 @@ if __name__ == "__main__":
 """
 
 
-def _start(tmp_path: Path) -> subprocess.Popen[bytes]:
+def _start(tmp_path: Path, text: str = SLOW) -> subprocess.Popen[bytes]:
     script = tmp_path / "slow.py"
-    script.write_text(SLOW)
+    script.write_text(text)
     work = tmp_path / "work"
     work.mkdir()
     process = subprocess.Popen([sys.executable, str(script), str(work)])
@@ -101,6 +101,15 @@ def test_an_interrupt_ends_the_workers_and_their_temporary_files(tmp_path: Path)
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=20) == 130
     assert time.monotonic() - started < 10
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_a_second_signal_does_not_interrupt_the_removal_of_temporary_files(tmp_path: Path) -> None:
+    # As from the executor and the parent: the second SIGTERM comes while the first one's `finally` runs.
+    script = SLOW.replace("os.unlink(path)", "os.kill(os.getpid(), 15); os.unlink(path)")
+    process = _start(tmp_path, script)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=20) == 130
     assert list((tmp_path / "work").iterdir()) == []
 
 
