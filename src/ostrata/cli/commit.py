@@ -16,6 +16,7 @@ from ostrata.cli.common import (
     format_size,
     jobs_option,
     json_option,
+    new_repo_mode_option,
     open_progress,
     print_json,
     quiet_option,
@@ -37,19 +38,11 @@ The checksum is the only thing on stdout. It equals that of `ostree commit`
 for the same tree and options (not with --bootable: the keys' order differs).
 """
 
-MODES = ("bare-user", "archive", "bare", "bare-user-only")
-
 
 @click.command(epilog=EPILOG)
 @click.argument("tree", type=click.Path(exists=True, file_okay=False))
 @repo_option
-@click.option(
-    "--mode",
-    type=click.Choice(MODES),
-    default=MODES[0],
-    show_default=True,
-    help="Mode of a REPO that does not exist.",
-)
+@new_repo_mode_option
 @click.option("-b", "--branch", metavar="REF", help="The ref to move to the new commit.")
 @click.option("--orphan", is_flag=True, help="Write no ref.")
 @click.option("-s", "--subject", default="", metavar="TEXT", help="One line that describes the commit.")

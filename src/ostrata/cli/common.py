@@ -15,6 +15,9 @@ from ostrata.progress import Progress
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+REPO_MODES = ("bare-user", "archive", "bare", "bare-user-only")
+"""Those that a repository can be made with, the default first."""
+
 
 def jobs_option(function: Function) -> Function:
     """``--jobs N``, passed as `jobs`; the default is the number of CPUs available to this process."""
@@ -54,6 +57,35 @@ def repo_option(function: Function) -> Function:
         type=click.Path(),
         help="The OSTree repository.",
     )(function)
+
+
+def new_repo_mode_option(function: Function) -> Function:
+    """``--mode MODE``, passed as `mode`: of a repository that the command makes when there is none."""
+    return click.option(
+        "--mode",
+        type=click.Choice(REPO_MODES),
+        default=REPO_MODES[0],
+        show_default=True,
+        help="Mode of a REPO that does not exist.",
+    )(function)
+
+
+def authfile_option(function: Function) -> Function:
+    """``--authfile FILE``, passed as `authfile`."""
+    return click.option("--authfile", metavar="FILE", help="Passed on to skopeo.")(function)
+
+
+def fetched_image_options(function: Function) -> Function:
+    """``--max-size``, ``--authfile``, ``--tmpdir``: for commands that read the layers of an image from anywhere."""
+    maximum = click.option(
+        "--max-size",
+        metavar="SIZE",
+        callback=parse_size,
+        help="Refuse layers that decompress to more: bytes, or a number with kB, MB, GB, KiB, MiB, GiB.  "
+        "[default: 64GiB]",
+    )
+    tmpdir = click.option("--tmpdir", metavar="DIR", help="Where images that skopeo fetches wait.  [default: /var/tmp]")
+    return maximum(authfile_option(tmpdir(function)))
 
 
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}

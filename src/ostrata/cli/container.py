@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from ostrata.cli.common import jobs_option, open_progress, quiet_option, repo_option
+from ostrata.cli.common import authfile_option, jobs_option, open_progress, quiet_option, repo_option
 
 EPILOG = """\b
 Examples:
@@ -33,7 +33,7 @@ def command() -> None:
 @click.argument("rev")
 @click.argument("imgref")
 @click.option("-l", "--label", "labels", multiple=True, metavar="K=V", help="Additional label. Repeatable.")
-@click.option("--authfile", metavar="FILE", help="Passed on to skopeo.")
+@authfile_option
 @click.option("--config", metavar="FILE", help="A JSON file with the image config's `config` object to start from.")
 @click.option("--copymeta", multiple=True, metavar="KEY", help="Copy the commit's metadata KEY to a label. Repeatable.")
 @click.option("--copymeta-opt", multiple=True, metavar="KEY", help="The same, if the commit has KEY. Repeatable.")
@@ -73,7 +73,7 @@ _SIGNED = ("ostree-image-signed", "ostree-remote-image", "ostree-remote-registry
 @repo_option
 @click.argument("imgref")
 @click.option("--auth-anonymous", is_flag=True, help="Use no authentication files.")
-@click.option("--authfile", metavar="FILE", help="Passed on to skopeo.")
+@authfile_option
 @click.option("--cert-dir", metavar="DIR", help="Certificates for the registry; passed on to skopeo.")
 @click.option("--insecure-skip-tls-verification", is_flag=True, help="Do not verify the registry's certificate.")
 @click.option("--write-ref", metavar="REF", help="The ref to move to the commit.")

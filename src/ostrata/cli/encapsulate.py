@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ostrata.cli.common import (
+    authfile_option,
     format_size,
     jobs_option,
     json_option,
@@ -87,7 +88,7 @@ GO_ARCHITECTURES = {
 @click.option("--copymeta-opt", multiple=True, metavar="KEY", help="The same, if the commit has KEY. Repeatable.")
 @click.option("--cmd", multiple=True, metavar="ARG", help="The image's command, an argument each time.")
 @click.option("--arch", metavar="NAME", help="The image's architecture, by Go's name.  [default: this machine's]")
-@click.option("--authfile", metavar="FILE", help="Passed on to skopeo.")
+@authfile_option
 @click.option("--tmpdir", metavar="DIR", help="For temporary files of archives and skopeo's copies.")
 @jobs_option
 @quiet_option

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ostrata.cli.common import format_size, jobs_option, json_option, open_progress, print_json, quiet_option
+from ostrata.cli.common import (
+    authfile_option,
+    format_size,
+    jobs_option,
+    json_option,
+    open_progress,
+    print_json,
+    quiet_option,
+)
 from ostrata.cli.planning_options import (
     open_plan_source,
     plan_options,
@@ -39,7 +47,7 @@ _SHOWN = 8
 @click.argument("path")
 @click.option("--previous", metavar="IMAGE|FILE", help="Carry on the plan of this image, or contentmeta file.")
 @planning_options
-@click.option("--authfile", metavar="FILE", help="Passed on to skopeo.")
+@authfile_option
 @jobs_option
 @quiet_option
 @json_option

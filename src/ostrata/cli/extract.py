@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ostrata.cli.common import (
+    fetched_image_options,
     format_size,
     jobs_option,
     json_option,
     open_progress,
-    parse_size,
     print_json,
     quiet_option,
     warn,
@@ -46,14 +46,7 @@ stay within. DIR appears when it is complete.
 @click.option("--path", "paths", multiple=True, metavar="PATH", help="Only this path and what is below it; repeatable.")
 @click.option("--overwrite", is_flag=True, help="Write to a DIR that is not empty; files of the same names go.")
 @click.option("--manifest", metavar="FILE", type=click.Path(), help="Record what could not be set, as JSON.")
-@click.option(
-    "--max-size",
-    metavar="SIZE",
-    callback=parse_size,
-    help="Refuse layers that decompress to more: bytes, or a number with kB, MB, GB, KiB, MiB, GiB.  [default: 64GiB]",
-)
-@click.option("--authfile", metavar="FILE", help="Passed on to skopeo.")
-@click.option("--tmpdir", metavar="DIR", help="Where images that skopeo fetches wait.  [default: /var/tmp]")
+@fetched_image_options
 @jobs_option
 @json_option
 @quiet_option

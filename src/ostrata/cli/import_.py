@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ostrata.cli.common import (
+    fetched_image_options,
     format_size,
     jobs_option,
     json_option,
+    new_repo_mode_option,
     open_progress,
-    parse_size,
     print_json,
     quiet_option,
     repo_option,
@@ -39,28 +40,13 @@ read by ostrata itself, all else through skopeo. Layers whose objects are all
 in REPO are not read again.
 """
 
-MODES = ("bare-user", "archive", "bare", "bare-user-only")
-
 
 @click.command(epilog=EPILOG)
 @click.argument("image")
 @repo_option
 @click.option("--write-ref", "ref", metavar="REF", help="The ref to move to the commit.")
-@click.option(
-    "--mode",
-    type=click.Choice(MODES),
-    default=MODES[0],
-    show_default=True,
-    help="Mode of a REPO that does not exist.",
-)
-@click.option(
-    "--max-size",
-    metavar="SIZE",
-    callback=parse_size,
-    help="Refuse layers that decompress to more: bytes, or a number with kB, MB, GB, KiB, MiB, GiB.  [default: 64GiB]",
-)
-@click.option("--authfile", metavar="FILE", help="Passed on to skopeo.")
-@click.option("--tmpdir", metavar="DIR", help="Where images that skopeo fetches wait.  [default: /var/tmp]")
+@new_repo_mode_option
+@fetched_image_options
 @jobs_option
 @json_option
 @quiet_option

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ostrata.cli.common import json_option, print_json, repo_option
+from ostrata.cli.common import REPO_MODES, json_option, print_json, repo_option
 
 EPILOG = """\b
 Examples:
@@ -12,15 +12,13 @@ Examples:
   ostrata init --repo /srv/repo --mode archive
 """
 
-MODES = ("bare-user", "archive", "bare", "bare-user-only")
-
 
 @click.command(epilog=EPILOG)
 @repo_option
 @click.option(
     "--mode",
-    type=click.Choice(MODES),
-    default=MODES[0],
+    type=click.Choice(REPO_MODES),
+    default=REPO_MODES[0],
     show_default=True,
     help="How objects are kept: bare-user (owners in xattrs, needs no root), archive (compressed, to be served), "
     "bare (as root, with real owners), bare-user-only (owners and xattrs are dropped).",

@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ostrata.cli.common import format_size, jobs_option, json_option, open_progress, print_json, quiet_option
+from ostrata.cli.common import (
+    authfile_option,
+    format_size,
+    jobs_option,
+    json_option,
+    open_progress,
+    print_json,
+    quiet_option,
+)
 from ostrata.cli.planning_options import (
     moment,
     open_plan_source,
@@ -58,7 +66,7 @@ _SHOWN = 3
 @click.option("--revision", metavar="REV", help="The git revision that the image is built from.")
 @click.option("--git-dir", metavar="DIR", help="The git repository with the commits for <commits>.")
 @click.option("--rechunk-label", is_flag=True, help="Write the label dev.hhd.rechunk.info too.")
-@click.option("--authfile", metavar="FILE", help="Passed on to skopeo.")
+@authfile_option
 @jobs_option
 @quiet_option
 @json_option

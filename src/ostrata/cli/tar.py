@@ -12,13 +12,13 @@ import click
 from ostrata.cli.common import (
     format_size,
     json_option,
+    new_repo_mode_option,
     open_progress,
     parse_size,
     print_json,
     quiet_option,
     repo_option,
 )
-from ostrata.cli.import_ import MODES
 
 EPILOG = """\b
 Examples:
@@ -63,13 +63,7 @@ def export(repo: str, rev: str, layout: str, format_version: int, quiet: bool) -
 @repo_option
 @click.argument("file", required=False)
 @click.option("--write-ref", "ref", metavar="REF", help="The ref to move to the commit.")
-@click.option(
-    "--mode",
-    type=click.Choice(MODES),
-    default=MODES[0],
-    show_default=True,
-    help="Mode of a REPO that does not exist.",
-)
+@new_repo_mode_option
 @click.option("--max-size", metavar="SIZE", callback=parse_size, help="Refuse a tar of more.  [default: 64GiB]")
 @json_option
 @quiet_option
