@@ -200,9 +200,10 @@ def joined(parts: Sequence[bytes], ends_in_slash: bool) -> list[bytes]:
     return [*pieces, b"/"] if ends_in_slash else pieces
 
 
-def path_pieces(path: bytes) -> list[bytes]:
+def path_pieces(path: bytes, *, is_cut: bool = False) -> list[bytes]:
+    """A name's pieces; a cut one may end in ``..``, which was longer (tar-rs 0.4.46 writes it, 0.4.43 refuses)."""
     parts = components(path)
-    assert b".." not in parts and b"/" not in parts
+    assert b".." not in (parts[:-1] if is_cut else parts) and b"/" not in parts
     if len(parts) > 1 and parts[0] == b".":
         parts = parts[1:]
     return joined(parts, path.endswith(b"/"))
@@ -230,7 +231,7 @@ def set_path(head: Header, path: bytes) -> bytes:
                 break
             except UnicodeDecodeError:
                 cut = cut[:-1]
-        head.put(0, path_pieces(cut))
+        head.put(0, path_pieces(cut, is_cut=True))
         return long_entry(b"L", path)
     return b""
 

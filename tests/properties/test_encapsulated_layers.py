@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import tarbuilder
@@ -19,6 +19,7 @@ from ostrata.planning.contentmeta import paths_by_object
 from strategies import trees
 from tarbuilder import Node
 
+CUT_TO_DOTS = {path: Node("directory", 0o755, 0, 0, ()) for path in ("", "a" * 95, f"{'a' * 95}/..000")}
 LAYOUTS = [Layout("ostree-ext-0.15", 1), Layout("bootc", 1), Layout("bootc", 2)]
 
 
@@ -34,6 +35,7 @@ def planned(memory: MemoryCommit, checksums: list[str]) -> list[PlannedObject]:
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
 @settings(max_examples=60, deadline=None)
 @given(tree=trees(), detached=st.none() | st.just(b"detached"))
+@example(tree=CUT_TO_DOTS, detached=None)
 def test_the_first_layer_is_as_stated(layout: Layout, tree: dict[str, Node], detached: bytes | None) -> None:
     memory = MemoryCommit.of(tree)
     commit = memory.commit

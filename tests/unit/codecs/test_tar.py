@@ -94,6 +94,11 @@ def test_a_dot_left_over_by_the_cut_is_not_stored() -> None:
     assert tar.name_fields(path) == (tar.long_entry(b"L", path), b"a" * 98 + b"\0\0")
 
 
+def test_two_dots_left_over_by_the_cut_are_stored() -> None:
+    path = b"a" * 97 + b"/..000"
+    assert tar.name_fields(path) == (tar.long_entry(b"L", path), path[:100])
+
+
 @pytest.mark.parametrize(
     "target",
     [
