@@ -2,14 +2,16 @@
 
 A work unit is a small picklable value and a top-level function from it to a result. Units run in worker processes
 (in line with one job); results come in input order and do not depend on the number of jobs. The first failure ends
-the rest. Ctrl-C and SIGTERM end the workers at once; each unit removes its own temporary files on the way out.
-A worker whose parent was killed ends by itself.
+the rest. Ctrl-C and SIGTERM end the workers at once; each unit removes its own temporary files on the way out, and what
+was registered `at_end` removes those that the signal kept it from removing. A worker whose parent was killed ends by
+itself.
 
 `advance` may be called by a unit from anywhere: the parent sees the sum.
 """
 
 from __future__ import annotations
 
+import atexit
 import heapq
 import multiprocessing
 import os
@@ -33,6 +35,7 @@ POLL_SECONDS = 0.2
 _counter: Synchronized[int] | None = None
 _told_to_end = False
 _inline_advance: Callable[[int], None] | None = None
+_at_end: list[Callable[[], None]] = []
 
 
 def available_jobs() -> int:
@@ -49,6 +52,12 @@ def advance(amount: int) -> None:
             _counter.value += amount
     elif _inline_advance is not None:
         _inline_advance(amount)
+
+
+def at_end(function: Callable[[], None]) -> None:
+    """Have `function` called when this process ends, or a worker in the middle of a unit."""
+    _at_end.append(function)
+    atexit.register(function)
 
 
 def run(
@@ -186,9 +195,11 @@ def _run_unit(function: Callable[[Unit], Result], unit: Unit) -> Result:
     signal.signal(signal.SIGTERM, end_now)
     try:
         return function(unit)
-    except SystemExit:
-        os._exit(128 + signal.SIGTERM)
     finally:
+        if _told_to_end:  # asked here too: the exception may have come up in a finaliser
+            for clean_up in _at_end:
+                clean_up()
+            os._exit(128 + signal.SIGTERM)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 

@@ -3,7 +3,9 @@
 A file is written under a temporary name, fsynced, and renamed; its directory is fsynced by whoever makes the
 name matter. Every temporary file and directory is held under an flock while its writer lives: the kernel lets
 go of it even after SIGKILL. So the next run can tell what is stale from what another process is writing, and
-removes only the former. The name ``.ostrata-LABEL-RANDOM`` says which destination it belongs to.
+removes only the former. The name ``.ostrata-LABEL-RANDOM`` says which destination it belongs to. A signal may come
+between any two steps, even before the `with` block is entered or while it is left: what is temporary then goes when the
+process ends.
 
 Reading opens without blocking (a FIFO has no end), looks at what was opened, and never takes more than was
 asked for.
@@ -25,6 +27,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import BinaryIO
 
+from ostrata import parallel
 from ostrata.errors import AccessError, LimitError, UnsupportedError, escape, within
 
 TEMPORARY = ".ostrata-"
@@ -135,7 +138,7 @@ class TemporaryFile:
             self._file.flush()
             os.fsync(self._file.fileno())
             os.rename(self.path, os.path.join(self.directory, name))
-            self.path = ""
+            self._forget()
             self._file.close()
 
     def discard(self) -> None:
@@ -143,9 +146,13 @@ class TemporaryFile:
         if self.path:
             with contextlib.suppress(OSError):
                 os.unlink(self.path)
-            self.path = ""
+            self._forget()
         with contextlib.suppress(OSError):  # a full disk again: what the buffer holds is not wanted any more
             self._file.close()
+
+    def _forget(self) -> None:
+        _temporary.discard(self.path)
+        self.path = ""
 
 
 class TemporaryDirectory:
@@ -160,6 +167,7 @@ class TemporaryDirectory:
 
     def __exit__(self, *_: object) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
+        _temporary.discard(self.path)
         os.close(self._descriptor)
 
 
@@ -271,9 +279,25 @@ def _prefix(label: str) -> str:
     return f"{TEMPORARY}{label}-" if label else TEMPORARY
 
 
+_temporary: set[str] = set()
+"""What this process is to remove, from before it exists."""
+
+
+def _remove_temporary() -> None:
+    for path in tuple(_temporary):
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+        shutil.rmtree(path, ignore_errors=True)
+    _temporary.clear()
+
+
+os.register_at_fork(after_in_child=_temporary.clear)
+parallel.at_end(_remove_temporary)
+
+
 def _create(directory: str, label: str) -> tuple[str, int]:
     while True:
-        path = os.path.join(directory, _prefix(label) + secrets.token_hex(8))
+        path = _new_path(directory, label)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         if _hold(path, descriptor):
             return path, descriptor
@@ -281,11 +305,17 @@ def _create(directory: str, label: str) -> tuple[str, int]:
 
 def _create_directory(parent: str, label: str) -> tuple[str, int]:
     while True:
-        path = os.path.join(parent, _prefix(label) + secrets.token_hex(8))
+        path = _new_path(parent, label)
         os.mkdir(path, 0o700)
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         if _hold(path, descriptor):
             return path, descriptor
+
+
+def _new_path(directory: str, label: str) -> str:
+    path = os.path.join(directory, _prefix(label) + secrets.token_hex(8))
+    _temporary.add(path)
+    return path
 
 
 def _hold(path: str, descriptor: int) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ostrata import parallel
 from ostrata.errors import AccessError, LimitError, NotFoundError, UnsupportedError
 from ostrata.stores import files
 
@@ -29,6 +30,38 @@ def test_what_is_not_complete_is_removed(tmp_path):
     with pytest.raises(ZeroDivisionError), files.TemporaryDirectory(str(tmp_path)) as directory:
         Path(directory.path, "x").write_bytes(b"")
         raise ZeroDivisionError
+    assert os.listdir(tmp_path) == []
+
+
+def end_before_the_block_is_entered(directory):
+    files.TemporaryDirectory(directory)
+    files.TemporaryFile(directory)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def end_while_the_block_is_left(directory):
+    with files.TemporaryFile(directory) as file:
+        file.discard = lambda: os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.parametrize("unit", [end_before_the_block_is_entered, end_while_the_block_is_left])
+def test_what_a_signal_keeps_a_worker_from_removing_is_removed_as_it_ends(tmp_path, unit):
+    with pytest.raises(AccessError, match="a worker process was killed"):
+        list(parallel.run(unit, [str(tmp_path)] * 2, jobs=2))
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_is_left_when_the_process_ends_is_removed(tmp_path):
+    script = "import sys; from ostrata.stores import files; files.TemporaryFile(sys.argv[1])"
+    subprocess.run([sys.executable, "-W", "ignore", "-c", script, tmp_path], check=True)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_worker_leaves_the_files_of_its_parent_alone(tmp_path):
+    with files.TemporaryDirectory(str(tmp_path)) as kept:
+        with pytest.raises(AccessError):
+            list(parallel.run(end_while_the_block_is_left, [kept.path] * 2, jobs=2))
+        assert os.listdir(tmp_path) == [os.path.basename(kept.path)]
     assert os.listdir(tmp_path) == []
 
 
