@@ -2,9 +2,8 @@
 
 A work unit is a small picklable value and a top-level function from it to a result. Units run in worker processes
 (in line with one job); results come in input order and do not depend on the number of jobs. The first failure ends
-the rest. Ctrl-C and SIGTERM end the workers at once; each unit removes its own temporary files on the way out, and what
-was registered `at_end` removes those that the signal kept it from removing. A worker whose parent was killed ends by
-itself.
+the rest. Ctrl-C and SIGTERM end the workers at once, in the middle of a unit: what was registered `at_end` removes their
+temporary files. A worker whose parent was killed ends by itself.
 
 `advance` may be called by a unit from anywhere: the parent sees the sum.
 """
@@ -33,7 +32,6 @@ Result = TypeVar("Result")
 POLL_SECONDS = 0.2
 
 _counter: Synchronized[int] | None = None
-_told_to_end = False
 _inline_advance: Callable[[int], None] | None = None
 _at_end: list[Callable[[], None]] = []
 
@@ -45,8 +43,6 @@ def available_jobs() -> int:
 
 def advance(amount: int) -> None:
     """Report `amount` done, from inside a unit."""
-    if _told_to_end:  # the exception may have come up in a finaliser, where Python prints and forgets it
-        raise SystemExit(128 + signal.SIGTERM)
     if _counter is not None:
         with _counter.get_lock():
             _counter.value += amount
@@ -55,7 +51,7 @@ def advance(amount: int) -> None:
 
 
 def at_end(function: Callable[[], None]) -> None:
-    """Have `function` called when this process ends, or a worker in the middle of a unit."""
+    """Have `function` called when this process ends, or a worker is told to end."""
     _at_end.append(function)
     atexit.register(function)
 
@@ -135,7 +131,7 @@ class WorkerPool:
         futures: dict[Future[Result], int] = {}
         try:
             for index, unit in numbered:
-                futures[self._executor.submit(_run_unit, function, unit)] = index
+                futures[self._executor.submit(function, unit)] = index
             yield from self._in_order(futures, on_advance)
         except BrokenProcessPool as error:
             raise AccessError(
@@ -183,32 +179,21 @@ def _initialise_worker(counter: Synchronized[int]) -> None:
     _counter = counter
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides, and sends SIGTERM
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # in this thread and those it starts
+    threading.Thread(target=_end_when_told, daemon=True).start()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
-def _run_unit(function: Callable[[Unit], Result], unit: Unit) -> Result:
-    """Run one unit; SIGTERM meanwhile runs its `finally` blocks, which remove temporary files, and ends the worker.
+def _end_when_told() -> None:
+    """Wait for SIGTERM and end the process, wherever its other threads are.
 
-    Between units SIGTERM ends the worker at once, by the kernel: a Python handler could miss it just before the worker
-    waits for its next unit.
+    A handler in place of this thread would raise where nobody expects it: before a `with` block is entered, in a
+    finaliser, or while the worker holds the lock that the others wait for.
     """
-    signal.signal(signal.SIGTERM, end_now)
-    try:
-        return function(unit)
-    finally:
-        if _told_to_end:  # asked here too: the exception may have come up in a finaliser
-            for clean_up in _at_end:
-                clean_up()
-            os._exit(128 + signal.SIGTERM)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def end_now(signum: int, _frame: object) -> None:
-    """A handler for SIGTERM: raises SystemExit, and has `advance` raise it again where it was swallowed."""
-    global _told_to_end  # noqa: PLW0603
-    _told_to_end = True
-    signal.signal(signum, signal.SIG_IGN)  # a second signal must not interrupt the removal of temporary files
-    raise SystemExit(128 + signum)
+    signal.sigwait({signal.SIGTERM})
+    for clean_up in _at_end:
+        clean_up()
+    os._exit(128 + signal.SIGTERM)
 
 
 def _end_with_parent() -> None:

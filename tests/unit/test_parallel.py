@@ -68,11 +68,9 @@ from ostrata import parallel
 
 def slow(directory):
     path = f"{directory}/{os.getpid()}.temporary"
+    parallel.at_end(lambda: os.unlink(path))
     open(path, "w").close()
-    try:
-        time.sleep(60)
-    finally:
-        os.unlink(path)
+    time.sleep(60)
 
 if __name__ == "__main__":
     try:
@@ -105,12 +103,37 @@ def test_an_interrupt_ends_the_workers_and_their_temporary_files(tmp_path: Path)
 
 
 def test_a_second_signal_does_not_interrupt_the_removal_of_temporary_files(tmp_path: Path) -> None:
-    # As from the executor and the parent: the second SIGTERM comes while the first one's `finally` runs.
-    script = SLOW.replace("os.unlink(path)", "os.kill(os.getpid(), 15); os.unlink(path)")
+    # As from the executor and the parent: the second SIGTERM comes while the first one's files are being removed.
+    script = SLOW.replace("lambda: os", "lambda: os.kill(os.getpid(), 15) or os")
     process = _start(tmp_path, script)
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=20) == 130
     assert list((tmp_path / "work").iterdir()) == []
+
+
+FAILING = """
+import os, signal, sys, time
+from ostrata import parallel
+
+def unit(number):
+    if number % 7 == 3:
+        raise ValueError
+    time.sleep(0.0005 * (number % 3))
+
+if __name__ == "__main__":
+    for _ in range(30):
+        try:
+            list(parallel.run(unit, range(40), jobs=4))
+        except ValueError:
+            pass
+"""
+
+
+def test_a_failure_at_any_moment_leaves_no_worker_waiting(tmp_path: Path) -> None:
+    # A worker that is told to end while it holds the queue's lock, or between two units, must not block the others.
+    script = tmp_path / "failing.py"
+    script.write_text(FAILING)
+    assert subprocess.run([sys.executable, str(script)], timeout=100).returncode == 0
 
 
 def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:

@@ -138,7 +138,5 @@ def _fail(error: OstrataError) -> int:
     return 1
 
 
-def _terminate(signum: int, frame: object) -> None:
-    from ostrata.parallel import end_now  # not above: it would slow down every --help
-
-    end_now(signum, frame)  # runs every `finally`: temporary files go
+def _terminate(signum: int, _frame: object) -> None:
+    raise SystemExit(128 + signum)  # runs every `finally`, and what is registered to run at the end

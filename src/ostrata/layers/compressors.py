@@ -14,6 +14,7 @@ gzip   One member, since importers read no further. A tar of at most `whole_limi
        sync flush, on a byte boundary: joined they are one deflate stream.
 zstd   One frame. Always in zstd's multi-threaded mode, with a fixed job size: the frame
        is then the same for any number of workers (its single-threaded mode gives another).
+       Level 3 searches in smaller tables than zstd's own: they stay in a core's cache.
 none   The tar itself.
 
 The numbers behind the choices are in docs/decisions/0003-compressors.md.
@@ -36,7 +37,7 @@ from ostrata.codecs.zstd import CompressionParameter, ZstdCompressor
 from ostrata.errors import UnsupportedError, escape
 from ostrata.model.image import LAYER_GZIP, LAYER_TAR, LAYER_ZSTD
 
-SCHEME = 2
+SCHEME = 3
 """Goes into recipes: raise it when a change in this module gives other bytes for the same tar and level."""
 
 WHOLE_LIMIT = 128 << 20
@@ -45,6 +46,8 @@ WHOLE_LIMIT = 128 << 20
 BLOCK_SIZE = 1 << 20
 ZSTD_JOB_SIZE = 8 << 20
 ZSTD_MOST_WORKERS = 64  # the library refuses more than 64 or 256, by its build
+ZSTD_TABLES = {3: {CompressionParameter.hash_log: 14, CompressionParameter.chain_log: 15}}
+"""By level: sizes of the tables (log2 of entries) that are not the library's."""
 OUTPUT_PIECE = 1 << 20
 
 DEFLATE_WINDOW = 32 << 10
@@ -104,6 +107,7 @@ class Zstd:
                 CompressionParameter.compression_level: self.level,
                 CompressionParameter.nb_workers: min(max(1, threads), ZSTD_MOST_WORKERS),
                 CompressionParameter.job_size: ZSTD_JOB_SIZE,
+                **ZSTD_TABLES.get(self.level, {}),
             }
         )
         for block in filter(None, blocks):  # an empty first block would change the frame

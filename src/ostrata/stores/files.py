@@ -20,8 +20,8 @@ import hashlib
 import io
 import os
 import secrets
-import shutil
 import stat
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -29,6 +29,7 @@ from typing import BinaryIO
 
 from ostrata import parallel
 from ostrata.errors import AccessError, LimitError, UnsupportedError, escape, within
+from ostrata.stores.removal import remove_tree
 
 TEMPORARY = ".ostrata-"
 COPY_PIECE = 1 << 20
@@ -166,7 +167,7 @@ class TemporaryDirectory:
         return self
 
     def __exit__(self, *_: object) -> None:
-        shutil.rmtree(self.path, ignore_errors=True)
+        remove_tree(self.path)
         _temporary.discard(self.path)
         os.close(self._descriptor)
 
@@ -268,7 +269,7 @@ def _remove_if_stale(path: str) -> None:
             return
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # BlockingIOError: its writer lives
         if stat.S_ISDIR(found.st_mode):
-            shutil.rmtree(path, ignore_errors=True)
+            remove_tree(path)
         elif stat.S_ISREG(found.st_mode):
             os.unlink(path)
     finally:
@@ -280,25 +281,35 @@ def _prefix(label: str) -> str:
 
 
 _temporary: set[str] = set()
-"""What this process is to remove, from before it exists."""
+"""What this process is to remove."""
+_making = threading.Lock()
 
 
 def _remove_temporary() -> None:
+    """The last thing that a process does, perhaps beside a thread that works on."""
+    _making.acquire()  # for good: nothing is made any more
     for path in tuple(_temporary):
         with contextlib.suppress(OSError):
             os.unlink(path)
-        shutil.rmtree(path, ignore_errors=True)
+        remove_tree(path)
+
+
+def _after_fork() -> None:
+    global _making  # noqa: PLW0603
+    _making = threading.Lock()
     _temporary.clear()
 
 
-os.register_at_fork(after_in_child=_temporary.clear)
+os.register_at_fork(after_in_child=_after_fork)
 parallel.at_end(_remove_temporary)
 
 
 def _create(directory: str, label: str) -> tuple[str, int]:
     while True:
         path = _new_path(directory, label)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        with _making:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+            _temporary.add(path)
         if _hold(path, descriptor):
             return path, descriptor
 
@@ -306,16 +317,16 @@ def _create(directory: str, label: str) -> tuple[str, int]:
 def _create_directory(parent: str, label: str) -> tuple[str, int]:
     while True:
         path = _new_path(parent, label)
-        os.mkdir(path, 0o700)
+        with _making:
+            os.mkdir(path, 0o700)
+            _temporary.add(path)
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         if _hold(path, descriptor):
             return path, descriptor
 
 
 def _new_path(directory: str, label: str) -> str:
-    path = os.path.join(directory, _prefix(label) + secrets.token_hex(8))
-    _temporary.add(path)
-    return path
+    return os.path.join(directory, _prefix(label) + secrets.token_hex(8))
 
 
 def _hold(path: str, descriptor: int) -> bool:

@@ -3,6 +3,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -34,14 +35,19 @@ def test_what_is_not_complete_is_removed(tmp_path):
 
 
 def end_before_the_block_is_entered(directory):
-    files.TemporaryDirectory(directory)
-    files.TemporaryFile(directory)
-    os.kill(os.getpid(), signal.SIGTERM)
+    kept = files.TemporaryDirectory(directory), files.TemporaryFile(directory)
+    end()
+    del kept
 
 
 def end_while_the_block_is_left(directory):
     with files.TemporaryFile(directory) as file:
-        file.discard = lambda: os.kill(os.getpid(), signal.SIGTERM)
+        file.discard = end
+
+
+def end():
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(60)
 
 
 @pytest.mark.parametrize("unit", [end_before_the_block_is_entered, end_while_the_block_is_left])
