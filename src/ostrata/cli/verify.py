@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ostrata.cli.common import format_size, jobs_option, json_option, open_progress, print_json, quiet_option
+from ostrata.cli.common import (
+    format_size,
+    jobs_option,
+    json_option,
+    open_progress,
+    parse_size,
+    print_json,
+    quiet_option,
+)
 
 if TYPE_CHECKING:
     from ostrata.inspection.findings import Findings
@@ -43,10 +51,7 @@ SHOWN_DIFFERENCES = 100
 @click.option("--against", metavar="DIR|IMAGE", help="Compare the tree with that of a directory or another image.")
 @click.option("--mtime", "times", is_flag=True, help="With --against: compare times too.")
 @click.option(
-    "--max-size",
-    type=click.IntRange(min=1),
-    metavar="BYTES",
-    help="Refuse layers that decompress to more.  [default: 1 TiB]",
+    "--max-size", metavar="SIZE", callback=parse_size, help="Refuse layers that decompress to more.  [default: 1TiB]"
 )
 @jobs_option
 @quiet_option

@@ -23,7 +23,7 @@ from ostrata.model.ostree import Commit, Dirtree, FileHeader, Variant
 from ostrata.model.tree import Attributes, Xattrs
 from ostrata.progress import SILENT, Progress
 from ostrata.sources.modifiers import Modifiers
-from ostrata.sources.rootfs import ScannedDirectory, TreeReader, read_blocks, read_small, read_xattrs, scan
+from ostrata.sources.rootfs import ScannedDirectory, TreeReader, read_blocks, read_kept_xattrs, read_small, scan
 from ostrata.stores.ostree_hashing import ObjectHasher
 from ostrata.stores.ostree_repository import OstreeRepository
 from ostrata.stores.ostree_staging import ObjectStage, StagePlace
@@ -36,7 +36,7 @@ SMALL = 1 << 20
 
 _FILE_WEIGHT = 32 << 10  # what the work on a file costs beyond its content, in bytes of content
 _ADVANCE = 4 << 20
-_MODULES = "usr/lib/modules"
+MODULES = "usr/lib/modules"
 
 Stage = ObjectStage | ObjectHasher
 
@@ -147,18 +147,22 @@ def _parent(repository: OstreeRepository, options: CommitOptions) -> str | None:
 
 
 def _find_kernel(directories: list[ScannedDirectory]) -> str:
-    """The version of the one kernel in the tree. Raises: NotFoundError, UnsupportedError for more than one."""
-    kernels = [
+    return one_kernel(
         directory.path.rpartition("/")[2]
         for directory in directories
-        if os.path.dirname(directory.path) == _MODULES
+        if os.path.dirname(directory.path) == MODULES
         and any(name == "vmlinuz" for name in (*directory.symlinks, *(name for name, _ in directory.files)))
-    ]
+    )
+
+
+def one_kernel(versions: Iterable[str]) -> str:
+    """The only one of the kernels' versions in a tree. Raises: NotFoundError, UnsupportedError for more than one."""
+    kernels = list(versions)
     if not kernels:
-        raise NotFoundError(f"no kernel: expected /{_MODULES}/VERSION/vmlinuz")
+        raise NotFoundError(f"no kernel: expected /{MODULES}/VERSION/vmlinuz")
     if len(kernels) > 1:
         raise UnsupportedError(
-            f"expected one kernel in /{_MODULES}, found {len(kernels)}: {', '.join(map(escape, sorted(kernels)))}"
+            f"expected one kernel in /{MODULES}, found {len(kernels)}: {', '.join(map(escape, sorted(kernels)))}"
         )
     return kernels[0]
 
@@ -312,7 +316,7 @@ def _open_stage(place: StagePlace | None) -> Stage:
 def _stage_file(reader: TreeReader, stage: Stage, modifiers: Modifiers, path: str, name: str) -> tuple[str, int]:
     descriptor, status = reader.open_file(name)
     try:
-        xattrs = () if modifiers.drops_xattrs else read_xattrs(descriptor)
+        xattrs = () if modifiers.drops_xattrs else read_kept_xattrs(descriptor)
         header = _header(modifiers, path, status, xattrs, None)
         size = status.st_size
         if size <= SMALL:

@@ -30,6 +30,8 @@ from ostrata.errors import (
 )
 from ostrata.model.tree import Attributes, Xattrs
 from ostrata.sources.modifiers import ModeChange, Modifiers, parse_skip_list, parse_statoverride
+from ostrata.stores.files import read_limited
+from ostrata.stores.xattrs import read_xattrs
 
 MAX_DEPTH = 1024
 """Directories deeper than this are refused: no path that long can be opened by name."""
@@ -234,12 +236,12 @@ class TreeReader:
 
     def directory_xattrs(self, modifiers: Modifiers) -> Xattrs:
         """The xattrs of the directory itself."""
-        return () if modifiers.drops_xattrs else read_xattrs(self._directory)
+        return () if modifiers.drops_xattrs else read_kept_xattrs(self._directory)
 
     def all_xattrs(self, name: str = "") -> Xattrs:
         """The xattrs of the entry `name` itself, or of the directory, with those of an empty value. Raises: OSError."""
         target = f"/proc/self/fd/{self._directory}/{name}" if name else self._directory
-        return read_xattrs(target, keep_empty=True)
+        return read_xattrs(target)
 
     def read_link(self, name: str) -> str:
         """The target of the symlink `name`, whatever its encoding. Raises: NotFoundError, AccessError."""
@@ -275,7 +277,7 @@ class TreeReader:
         try:
             status = os.stat(name, dir_fd=self._directory, follow_symlinks=False)
             target = os.readlink(name, dir_fd=self._directory)
-            xattrs = () if modifiers.drops_xattrs else read_xattrs(f"/proc/self/fd/{self._directory}/{name}")
+            xattrs = () if modifiers.drops_xattrs else read_kept_xattrs(f"/proc/self/fd/{self._directory}/{name}")
         except OSError as error:
             raise changed_or(error) from None
         if not is_utf8(target):
@@ -306,28 +308,18 @@ def read_blocks(descriptor: int, before: os.stat_result) -> Iterator[memoryview]
     _check_unchanged(before, os.fstat(descriptor))
 
 
-def read_xattrs(target: int | str, *, keep_empty: bool = False) -> Xattrs:
-    """The extended attributes of a descriptor or of a path itself, sorted by name; none where there is no support.
+def read_kept_xattrs(target: int | str) -> Xattrs:
+    """The extended attributes that a commit keeps: as `ostree commit`, none with an empty value.
 
-    Attributes with an empty value are left out, as `ostree commit` does, unless `keep_empty`. Raises: OSError;
-    AccessError when one vanishes meanwhile.
+    Raises: OSError; AccessError when one vanishes meanwhile.
     """
-    follow = isinstance(target, int)
     try:
-        names = os.listxattr(target, follow_symlinks=follow)
-    except OSError as error:
-        if error.errno == errno.ENOTSUP:
-            return ()
-        raise
-    if not names:
-        return ()
-    try:
-        pairs = [(os.fsencode(name), os.getxattr(target, name, follow_symlinks=follow)) for name in names]
+        xattrs = read_xattrs(target)
     except OSError as error:
         if error.errno == errno.ENODATA:
             raise changed() from None
         raise
-    return tuple(sorted(pair for pair in pairs if pair[1] or keep_empty))
+    return tuple(pair for pair in xattrs if pair[1])
 
 
 def _check_unchanged(before: os.stat_result, after: os.stat_result) -> None:
@@ -357,25 +349,25 @@ def changed_or(error: OSError) -> OstrataError:
 
 
 def read_statoverride(path: str) -> dict[str, ModeChange]:
-    """The statoverride file at `path`. Raises: MalformedError, NotFoundError, AccessError, LimitError."""
+    """The statoverride file at `path`.
+
+    Raises: MalformedError, NotFoundError, AccessError, LimitError; UnsupportedError for what is no regular file.
+    """
+    text = _read_text(path)
     with within(escape(path)):
-        return parse_statoverride(_read_text(path))
+        return parse_statoverride(text)
 
 
 def read_skip_list(path: str) -> frozenset[str]:
     """The skip list at `path`. Raises: as `read_statoverride`."""
+    text = _read_text(path)
     with within(escape(path)):
-        return parse_skip_list(_read_text(path))
+        return parse_skip_list(text)
 
 
 def _read_text(path: str) -> str:
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise MalformedError("expected a regular file")
-        data = file.read(MAX_LIST_FILE + 1)
-    if len(data) > MAX_LIST_FILE:
-        raise LimitError(f"expected at most {MAX_LIST_FILE} bytes")
+    data = read_limited(path, MAX_LIST_FILE)
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise MalformedError(f"not UTF-8 at byte {error.start}") from None
+        raise MalformedError(f"not UTF-8 at byte {error.start}", where=escape(path)) from None

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from ostrata.codecs import ostree
 from ostrata.errors import MalformedError, NotFoundError, UnsupportedError, escape
 from ostrata.model.ostree import FileHeader, FileObject
-from ostrata.model.tree import Xattrs
+from ostrata.stores.xattrs import read_xattrs
 
 PIECE = 1 << 20
 """Bytes of the pieces in which content is read."""
@@ -238,18 +238,6 @@ def _opener(read_header: Callable[[str], tuple[FileHeader, int]]) -> Callable[[s
         return FileObject(header, size, _pieces(_Descriptor(path), size, path))
 
     return open_file
-
-
-def read_xattrs(path: str) -> Xattrs:
-    """The extended attributes of the inode `path` itself, sorted by name. Raises: OSError."""
-    try:
-        names = os.listxattr(path, follow_symlinks=False)
-    except OSError as error:
-        if error.errno in _NO_XATTRS:
-            return ()
-        raise
-    pairs = ((os.fsencode(name), os.getxattr(path, name, follow_symlinks=False)) for name in names)
-    return tuple(sorted(pairs))
 
 
 def _decode_target(target: bytes) -> str:

@@ -245,7 +245,7 @@ def _read_settings(path: str) -> RepositorySettings:
     groups = parse_key_file(read_whole(f"{path}/config", MAX_CONFIG).decode("utf-8"))
     core = groups.get("core", {})
     level = groups.get("archive", {}).get("zlib-level", "6")
-    if not (level.isascii() and level.isdigit() and int(level) <= 9):
+    if level not in tuple("0123456789"):
         raise MalformedError(f"expected a zlib-level from 0 to 9, found '{escape(level)}'")
     return RepositorySettings(int(level), core.get("disable-xattrs") == "true", core.get("collection-id") or None)
 

@@ -383,10 +383,11 @@ def test_the_config_says_how_to_compress(archive):
         assert writer.place.zlib_level == 1
         assert writer.settings.collection_id == "org.example.Žluť"
         assert writer.settings.disable_xattrs
-    with open(f"{archive}/config", "a") as config:
-        config.write("zlib-level=11\n")
-    with pytest.raises(MalformedError, match="zlib-level"), open_writer(archive):
-        pass
+    for level in ("11", "-1", "", "9" * 5000):
+        with open(f"{archive}/config", "a") as config:
+            config.write(f"zlib-level={level}\n")
+        with pytest.raises(MalformedError, match="zlib-level"), open_writer(archive):
+            pass
 
 
 def test_a_repository_that_is_not_there_is_an_error(tmp_path):
