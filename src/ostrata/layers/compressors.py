@@ -46,7 +46,9 @@ WHOLE_LIMIT = 128 << 20
 BLOCK_SIZE = 1 << 20
 ZSTD_JOB_SIZE = 8 << 20
 ZSTD_MOST_WORKERS = 64  # the library refuses more than 64 or 256, by its build
-ZSTD_TABLES = {3: {CompressionParameter.hash_log: 14, CompressionParameter.chain_log: 15}}
+ZSTD_TABLES: Mapping[int, Mapping[int, int]] = {
+    3: {CompressionParameter.hash_log: 14, CompressionParameter.chain_log: 15}
+}
 """By level: sizes of the tables (log2 of entries) that are not the library's."""
 OUTPUT_PIECE = 1 << 20
 
