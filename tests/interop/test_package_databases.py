@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import shlex
 import shutil
 import sqlite3
 import subprocess
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+import rpm_databases
+from ostrata.errors import UnsupportedError
 from ostrata.model.package import Package
 from ostrata.packages.databases import DATABASES
 from ostrata.sources.directory import open_directory
@@ -153,6 +156,46 @@ def test_packages_that_rpm_has_in_its_log_are_read(rpm_root: Path, tmp_path: Pat
         connection.commit()
         assert (root / "usr/lib/sysimage/rpm/rpmdb.sqlite-wal").stat().st_size
         assert len(read("rpm", root)) == 2
+
+
+@pytest.mark.parametrize("place", ["usr/lib/sysimage/rpm", "usr/share/rpm", "var/lib/rpm"])
+def test_rpms_database_is_read_from_all_its_places_and_their_symlinks(
+    rpm_root: Path, tmp_path: Path, place: str
+) -> None:
+    shutil.copytree(rpm_root / "usr/lib/sysimage/rpm", tmp_path / place)
+    for other in {"usr/lib/sysimage/rpm", "usr/share/rpm", "var/lib/rpm"} - {place}:
+        (tmp_path / other).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / other).symlink_to(f"/{place}")
+    assert read("rpm", tmp_path) == read("rpm", rpm_root)
+
+
+def headers(database: Path) -> list[bytes]:
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+        return [blob for (blob,) in connection.execute("SELECT blob FROM Packages ORDER BY hnum")]
+
+
+def test_rpms_headers_say_the_same_in_an_ndb_database(rpm_root: Path, tmp_path: Path) -> None:
+    (tmp_path / "var/lib/rpm").mkdir(parents=True)
+    blobs = headers(rpm_root / "usr/lib/sysimage/rpm/rpmdb.sqlite")
+    (tmp_path / "var/lib/rpm/Packages.db").write_bytes(rpm_databases.ndb(blobs))
+    assert read("rpm", tmp_path) == read("rpm", rpm_root)
+
+
+def test_what_is_said_to_do_with_berkeley_db_makes_it_readable(rpm_root: Path, tmp_path: Path) -> None:
+    program = shutil.which("db5.3_load") or shutil.which("db_load")
+    if program is None:
+        pytest.skip("db_load is not installed")
+    blobs = headers(rpm_root / "usr/lib/sysimage/rpm/rpmdb.sqlite")
+    pairs = {0: len(blobs).to_bytes(4, "little"), **dict(enumerate(blobs, 1))}
+    lines = [f" {part.hex()}\n" for key, value in pairs.items() for part in (key.to_bytes(4, "little"), value)]
+    (tmp_path / "var/lib/rpm").mkdir(parents=True)
+    (tmp_path / "text").write_text(f"VERSION=3\nformat=bytevalue\ntype=hash\nHEADER=END\n{''.join(lines)}DATA=END\n")
+    _run(program, "-f", tmp_path / "text", tmp_path / "var/lib/rpm/Packages")
+    with pytest.raises(UnsupportedError, match="Berkeley DB") as caught:
+        read("rpm", tmp_path)
+    command = str(caught.value).partition("rpmdb ")[2].replace("TREE", str(tmp_path))
+    _run("rpmdb", *shlex.split(command))
+    assert read("rpm", tmp_path) == read("rpm", rpm_root)
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from ostrata.codecs import alpm, apk, debian_changelog, dpkg, rpm_header, rpm_ndb
 from ostrata.codecs.gzip import decompress_head
+from ostrata.components.claims import claim_paths
 from ostrata.errors import LimitError, MalformedError, UnsupportedError
-from ostrata.packages.databases import DATABASES
+from ostrata.packages.databases import DATABASES, read_packages
 from rpm_databases import BASH, NAME, header, ndb, sqlite
 from sources import MemorySource
 
@@ -62,6 +63,7 @@ def assert_refused_in_one_line(error: Exception) -> None:
     assert str(error).splitlines()[0].isprintable()
 
 
+@settings(deadline=None)
 @given(st.sampled_from(DECODERS), st.binary())
 def test_decoders_refuse_any_bytes_with_our_errors_only(decoder, data):
     decode, _ = decoder
@@ -71,7 +73,7 @@ def test_decoders_refuse_any_bytes_with_our_errors_only(decoder, data):
         assert_refused_in_one_line(error)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.sampled_from(DECODERS), FLIPS, st.none() | st.floats(0, 1))
 def test_decoders_refuse_changed_bytes_with_our_errors_only(decoder, flips, cut):
     decode, data = decoder
@@ -81,7 +83,7 @@ def test_decoders_refuse_changed_bytes_with_our_errors_only(decoder, flips, cut)
         assert_refused_in_one_line(error)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.sampled_from(sorted(FILES)), FLIPS, st.none() | st.floats(0, 1))
 @example("usr/lib/sysimage/rpm/rpmdb.sqlite", [(0.0045, 2)], None)
 def test_databases_refuse_changed_bytes_with_our_errors_only(path, flips, cut):
@@ -92,6 +94,37 @@ def test_databases_refuse_changed_bytes_with_our_errors_only(path, flips, cut):
         assert_refused_in_one_line(error)
 
 
+EVERYTHING = {
+    "usr/lib/sysimage/rpm/rpmdb.sqlite": sqlite(BLOBS),
+    "usr/lib/sysimage/rpm/rpmdb.sqlite-wal": b"7\x7f\x06\x83" + bytes(60),
+    "var/lib/dpkg/status": STATUS,
+    "var/lib/dpkg/diversions": b"/usr/bin/a\n/usr/bin/b\n:\n/usr/x\n/usr/y\nbash\n",
+    "var/lib/dpkg/info/bash.list": b"/.\n/usr\n/usr/bin\n/usr/bin/a\n/bin/sh\n/usr/gone\n",
+    "var/lib/dpkg/info/bash.md5sums": b"0123456789abcdef0123456789abcdef  usr/gone\n",
+    "usr/share/doc/bash/changelog.Debian.gz": gzip.compress(CHANGELOG),
+    "etc/pacman.conf": b"[options]\n#DBPath = /x\nDBPath = /usr/lib/pacman/\n",
+    "usr/lib/pacman/local/p-1-1/desc": DESC,
+    "usr/lib/pacman/local/p-1-1/files": b"%FILES%\nusr/\nusr/a b\n\n%BACKUP%\netc/x\t" + b"ab" * 16 + b"\n",
+    "usr/lib/pacman/local/p-1-1/mtree": gzip.compress(MTREE),
+    "lib/apk/db/installed": APK,
+    "usr/bin/a": b"a",
+    "usr/nobodys": b"n",
+}
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from(sorted(EVERYTHING)), FLIPS, st.none() | st.floats(0, 1))
+def test_a_damaged_file_of_any_database_leaves_a_tree_that_can_be_planned(path, flips, cut):
+    source = MemorySource({**EVERYTHING, path: flipped(EVERYTHING[path], flips, cut)})
+    packages, findings = read_packages(source)
+    elsewhere = {"alpm"} if path == "etc/pacman.conf" else set()  # it names the place
+    assert packages.keys() | {finding.database for finding in findings} | elsewhere == DATABASES.keys()
+    assert all(finding.what.isprintable() for finding in findings)
+    claims = claim_paths(source, packages)
+    assert claims.by_path.keys() == EVERYTHING.keys()
+
+
+@settings(deadline=None)
 @given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1), unique=True))
 def test_any_names_of_packages_survive_in_both_formats_of_rpm(names):
     blobs = [header({**BASH, NAME: name}) for name in names]

@@ -10,17 +10,19 @@ YAML and JSON are a mapping, in the order in which the rules count:
 TSV has a rule a line: pattern, component, and optionally interval and layer, with tabs between; empty lines and lines
 that begin with ``#`` are left out.
 
-A pattern is a path in the tree, with or without a leading slash; a directory stands for all that is in it. `*` and `?`
-match within a name, `**` across names, `[...]` one of some characters. `package:` and a pattern for names stand for all
-that the packages of that name (or of that source) list. Of several rules that match a path, the last one counts.
+A pattern is a path of the system, with or without a leading slash; a directory stands for all that is in it. `*` and
+`?` match within a name, `**` across names, `[...]` one of some characters. `package:` and a pattern for names stand for
+all that the packages of that name (or of that source) list. Of several rules that match a path, the last one counts.
 
 `interval` is a number of days between updates, or daily, weekly, biweekly, monthly, quarterly, yearly. `layer` names a
-layer which holds the components that ask for it and nothing else; `layer: true` names it after the component.
+layer which holds the components that ask for it and nothing else; `layer: true` names it after the component. Of both,
+`null`, or in YAML nothing, is as if they were not there.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from ostrata.codecs import json, rechunk_meta, yaml
 from ostrata.codecs.json import show
@@ -44,6 +46,9 @@ INTERVALS = {
 
 _WHAT = "component map"
 _KEYS = ("component", "interval", "layer")
+_NOTHING = ("", "~", "null")
+_TRUE, _FALSE = ("true", "True", "yes"), ("false", "False", "no")
+_BOM = b"\xef\xbb\xbf"
 
 
 def decode(data: bytes, *, name: str = "") -> ComponentMap:
@@ -54,14 +59,10 @@ def decode(data: bytes, *, name: str = "") -> ComponentMap:
     if name.endswith(".tsv"):
         return _limited(_decode_tsv(data))
     if name.endswith(".json"):
-        json.decode(data, what=_WHAT, limit=MAX_MAP, allow_floats=True)  # YAML takes more than JSON does
-    document = yaml.decode(data, what=_WHAT)
-    with within(_WHAT):
-        if not isinstance(document, yaml.Mapping):
-            raise MalformedError(f"expected a mapping of patterns to components, found {yaml.kind(document)}")
-        if rechunk_meta.is_meta(document):
-            return _limited(rechunk_meta.decode_document(document))
-        return _limited(ComponentMap(tuple(_decode_rule(pattern, value) for pattern, value in document.items)))
+        value = json.decode(data, what=_WHAT, limit=MAX_MAP, allow_floats=True)
+        if not (isinstance(value, dict) and isinstance(value.get("meta"), dict)):
+            return _decode_document(_from_json(value), "rule")
+    return _decode_document(yaml.decode(data, what=_WHAT), "line")
 
 
 def parse_interval(text: str) -> float | None:
@@ -81,11 +82,51 @@ def _limited(component_map: ComponentMap) -> ComponentMap:
     return component_map
 
 
+def _decode_document(document: yaml.Value | None, place: str) -> ComponentMap:
+    """`place` is the word for what `line` of a value is."""
+    with within(_WHAT):
+        if not isinstance(document, yaml.Mapping):
+            raise MalformedError(
+                f"expected a mapping of patterns to components, found {yaml.kind(document)}",
+                hint="lines with tabs between are read from files whose names end in .tsv",
+            )
+        if rechunk_meta.is_meta(document):
+            return _limited(rechunk_meta.decode_document(document))
+        return _limited(ComponentMap(tuple(_decode_rule(pattern, value, place) for pattern, value in document.items)))
+
+
+def _from_json(document: Any) -> yaml.Value:
+    """`document` as YAML has it, for as many levels as rules have; lines are the numbers of rules.
+
+    JSON is nearly YAML; but a YAML parser takes no long keys and no surrogate pairs.
+    """
+    if not isinstance(document, dict):
+        return _from_json_value(document, 0)
+    items = []
+    for number, (pattern, value) in enumerate(document.items(), 1):
+        rule = _from_json_value(value, number)
+        if isinstance(value, dict):
+            pairs = ((yaml.Text(key, number), _from_json_value(item, number)) for key, item in value.items())
+            rule = yaml.Mapping(tuple(pairs), number)
+        items.append((yaml.Text(pattern, number), rule))
+    return yaml.Mapping(tuple(items), 0)
+
+
+def _from_json_value(value: Any, number: int) -> yaml.Value:
+    if isinstance(value, dict):
+        return yaml.Mapping((), number)
+    if isinstance(value, list):
+        return yaml.Sequence((), number)
+    if isinstance(value, str):
+        return yaml.Text(value, number, plain=False)
+    return yaml.Text("null" if value is None else str(value).lower(), number)
+
+
 def _decode_tsv(data: bytes) -> ComponentMap:
     with within(_WHAT):
         if len(data) > MAX_MAP:
             raise LimitError(f"expected at most {MAX_MAP:,} bytes, found {len(data):,}")
-        lines = data.decode("utf-8", "surrogateescape").split("\n")
+        lines = data.removeprefix(_BOM).decode("utf-8", "surrogateescape").split("\n")
         numbered = ((number, line.removesuffix("\r")) for number, line in enumerate(lines, 1))
         return ComponentMap(
             tuple(_decode_line(line, number) for number, line in numbered if line.strip() and not line.startswith("#"))
@@ -100,13 +141,14 @@ def _decode_line(line: str, number: int) -> MapRule:
                 f"expected pattern, component, and at most interval and layer with tabs between, found {show(line)}"
             )
         pattern, component, interval, layer = [*fields, "", ""][:4]
-        return _rule(pattern, component, interval or None, layer or None, number)
+        return _rule(pattern, component, interval or None, _layer(layer or None, component), f"line {number}")
 
 
-def _decode_rule(pattern: yaml.Text, value: yaml.Value) -> MapRule:
-    with within(f"line {pattern.line}"):
+def _decode_rule(pattern: yaml.Text, value: yaml.Value, word: str) -> MapRule:
+    place = f"{word} {pattern.line}"
+    with within(place):
         if isinstance(value, yaml.Text):
-            return _rule(pattern.text, value.text, None, None, pattern.line)
+            return _rule(pattern.text, "" if _is_nothing(value) else value.text, None, None, place)
         if not isinstance(value, yaml.Mapping):
             raise MalformedError(
                 f"{show(pattern.text)}: expected the name of a component or a mapping, found {yaml.kind(value)}"
@@ -117,10 +159,8 @@ def _decode_rule(pattern: yaml.Text, value: yaml.Value) -> MapRule:
         component = _text(value, "component")
         if component is None:
             raise MalformedError(f"{show(pattern.text)}: the key 'component' is missing")
-        layer = _text(value, "layer")
-        if layer in ("true", "false"):
-            layer = component if layer == "true" else None
-        return _rule(pattern.text, component, _text(value, "interval"), layer, pattern.line)
+        layer = _layer(_text(value, "layer"), component)
+        return _rule(pattern.text, component, _text(value, "interval"), layer, place)
 
 
 def _text(value: yaml.Mapping, key: str) -> str | None:
@@ -129,10 +169,21 @@ def _text(value: yaml.Mapping, key: str) -> str | None:
         return None
     if not isinstance(found, yaml.Text):
         raise MalformedError(f"expected a text as '{key}', found {yaml.kind(found)}")
-    return found.text
+    return None if _is_nothing(found) else found.text
 
 
-def _rule(pattern: str, component: str, interval: str | None, layer: str | None, line: int) -> MapRule:
+def _is_nothing(value: yaml.Text) -> bool:
+    return value.plain and value.text in _NOTHING
+
+
+def _layer(text: str | None, component: str) -> str | None:
+    """The name of the layer that `text` asks for."""
+    if text in _TRUE:
+        return component
+    return None if text in _FALSE else text
+
+
+def _rule(pattern: str, component: str, interval: str | None, layer: str | None, place: str) -> MapRule:
     if not component.strip():
         raise MalformedError(f"{show(pattern)}: expected the name of a component, found an empty one")
     if layer is not None and not layer.strip():
@@ -144,7 +195,6 @@ def _rule(pattern: str, component: str, interval: str | None, layer: str | None,
             raise MalformedError(
                 f"expected days between updates or one of {', '.join(INTERVALS)}, found {show(interval)}"
             )
-    place = f"line {line}"
     if pattern.startswith(PACKAGE):
         return MapRule(_checked(pattern.removeprefix(PACKAGE)), component, "package", days, layer, place)
     return MapRule(_checked(pattern.strip("/")), component, "glob", days, layer, place)

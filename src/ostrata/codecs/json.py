@@ -55,13 +55,14 @@ def decode(data: bytes, *, what: str, limit: int, allow_floats: bool = False) ->
             raise MalformedError("nested too deeply") from None
 
 
-def encode_canonical(value: Any) -> bytes:
+def encode_canonical(value: Any, *, allow_floats: bool = False) -> bytes:
     """`value` (of str, int, bool, None, mappings with str keys, lists and tuples) as canonical JSON.
 
+    With `allow_floats`, other people's numbers with a fraction pass, as the shortest digits that mean them.
     Raises: MalformedError naming the place of a number with a fraction or a half of a surrogate pair.
     """
     try:
-        ordered = _ordered(value, ())
+        ordered = _ordered(value, (), allow_floats)
         return _ENCODER.encode(ordered).encode("utf-8")
     except RecursionError:
         raise MalformedError("nested too deeply") from None
@@ -212,7 +213,7 @@ def _faults(value: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False)
 
 
-def _ordered(value: Any, path: tuple[str | int, ...]) -> Any:
+def _ordered(value: Any, path: tuple[str | int, ...], allow_floats: bool) -> Any:
     """`value` with the keys of its mappings in canonical order, every part of it checked."""
     if isinstance(value, str):
         if not value.isascii():
@@ -221,10 +222,12 @@ def _ordered(value: Any, path: tuple[str | int, ...]) -> Any:
     if value is None or isinstance(value, int):
         return value
     if isinstance(value, Mapping):
-        return {key: _ordered(value[key], (*path, key)) for key in _sorted_keys(value, path)}
+        return {key: _ordered(value[key], (*path, key), allow_floats) for key in _sorted_keys(value, path)}
     if isinstance(value, list | tuple):
-        return [_ordered(member, (*path, position)) for position, member in enumerate(value)]
+        return [_ordered(member, (*path, position), allow_floats) for position, member in enumerate(value)]
     if isinstance(value, float):
+        if allow_floats:
+            return value
         raise malformed(f"expected an integer, found {value!r}", *path)
     raise TypeError(f"no JSON for {type(value).__name__}")
 

@@ -15,9 +15,9 @@ from ostrata.components.claim import Claim
 from ostrata.errors import escape
 
 _COMPILED = (
-    (re.compile(r"(.*/|)__pycache__/([^/.]+)\.[^/]*\.pyc"), r"\1\2.py"),
-    (re.compile(r"(.*/|)([^/]+)\.py[co]"), r"\1\2.py"),
-    (re.compile(r"(.*/|)([^/]+)\.elc"), r"\1\2.el"),
+    (re.compile(r"(.*/|)__pycache__/([^/.]+)\.[^/]*\.pyc", re.DOTALL), r"\1\2.py"),
+    (re.compile(r"(.*/|)([^/]+)\.py[co]", re.DOTALL), r"\1\2.py"),
+    (re.compile(r"(.*/|)([^/]+)\.elc", re.DOTALL), r"\1\2.el"),
 )
 _STATE = ("var/", "etc/", "usr/etc/", "run/", "tmp/")
 _DEPTH = 2  # slashes in the shortest directory that can tell: usr/lib/x can, usr/lib cannot

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ostrata.components.attribute_claims import attribute_claims
@@ -43,15 +43,18 @@ def claim_paths(
     component_map: ComponentMap = NO_MAP,
     *,
     by_package: bool = False,
+    locate: Callable[[str], str] = str,
 ) -> Claims:
     """Claim every path of the tree; `databases` are its packages by the database they are from.
+
+    `locate` tells where in the tree a path lies that the map names as the running system does.
 
     Raises: MalformedError for a pattern of the map that is none; what opening files raises.
     """
     entries = source.tree.entries
     paths = [path for path, entry in entries.items() if not isinstance(entry, Directory)]
     packages = claim_packages(databases, by_package=by_package)
-    asked = MapClaims(component_map, list(all_packages(databases)))
+    asked = MapClaims(component_map, list(all_packages(databases)), locate)
     attributes = attribute_claims(entries)
     owned = packages.owned
     found: dict[str, Claim | None] = {path: owned.get(path) for path in paths}

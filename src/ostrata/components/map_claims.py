@@ -1,31 +1,38 @@
 """Claims of a map file: its rules against the tree's paths and packages.
 
 The last rule that matches counts. A rule for packages stands for the paths that these list. Rules are looked up by the
-directories that they begin with, so that a path meets those alone that can match it.
+directories that they begin with, so that a path meets those alone that can match it. These directories are the
+running system's: /etc may be usr/etc in the tree, and /lib a symlink to usr/lib.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fnmatch import translate
 
+from ostrata.codecs.globs import WILD, compile_glob
 from ostrata.components.claim import Claim
 from ostrata.components.names import component_name
 from ostrata.errors import MalformedError, escape
 from ostrata.model.component_map import ComponentMap, MapRule
 from ostrata.model.package import Package
 
-_WILD = re.compile(r"[*?\[]")
 _Found = tuple[int, Claim]
 
 
 class MapClaims:
-    """What the rules claim; raises MalformedError for a pattern that is none."""
+    """What the rules claim; `locate` tells where a path of the running system lies in the tree.
 
-    def __init__(self, component_map: ComponentMap, packages: Sequence[Package]) -> None:
+    Raises: MalformedError for a pattern that is none.
+    """
+
+    def __init__(
+        self, component_map: ComponentMap, packages: Sequence[Package], locate: Callable[[str], str] = str
+    ) -> None:
         self._rules = component_map.rules
         self._claims = [_claim(rule) for rule in self._rules]
+        self._locate = locate
         self._used: set[int] = set()
         self._literal: dict[str, int] = {}
         self._wild: dict[str, list[tuple[int, re.Pattern[str]]]] = {}
@@ -54,14 +61,14 @@ class MapClaims:
         return [rule for number, rule in enumerate(self._rules) if number not in self._used and rule.place]
 
     def _add(self, number: int, rule: MapRule) -> None:
-        pattern = rule.pattern.rstrip("/")
-        wild = _WILD.search(pattern)
+        pattern = _placed(rule.pattern.rstrip("/"), self._locate)
+        wild = WILD.search(pattern)
         if wild is None:
             self._literal[pattern] = number
             return
         try:
-            regex = re.compile(translate(pattern) if rule.syntax == "fnmatch" else _translate(pattern), re.DOTALL)
-        except re.error:
+            regex = re.compile(translate(pattern), re.DOTALL) if rule.syntax == "fnmatch" else compile_glob(pattern)
+        except (re.error, MalformedError):
             raise MalformedError(f"not a pattern: '{escape(rule.pattern)}'", where=rule.place or None) from None
         start = pattern[: wild.start()].rpartition("/")[0]
         self._wild.setdefault(start, []).append((number, regex))
@@ -98,6 +105,16 @@ class MapClaims:
         return best
 
 
+def _placed(pattern: str, locate: Callable[[str], str]) -> str:
+    """`pattern`, the directory that it begins with where that is in the tree."""
+    wild = WILD.search(pattern)
+    if wild is None:
+        return locate(pattern)
+    directory, slash, _ = pattern[: wild.start()].rpartition("/")
+    place = locate(f"{directory}/_").removesuffix("_") if slash else ""
+    return pattern if not slash or WILD.search(place) else place + pattern[len(directory) + 1 :]
+
+
 def _claim(rule: MapRule) -> Claim:
     what = "the packages" if rule.syntax == "package" else "/" if rule.syntax == "glob" else "the pattern"
     shown = f"{what}{'' if what == '/' else ' '}{escape(rule.pattern)}"
@@ -107,36 +124,3 @@ def _claim(rule: MapRule) -> Claim:
 
 def _exclusive(rule: MapRule) -> str | None:
     return None if rule.exclusive is None else component_name(rule.exclusive)
-
-
-def _translate(pattern: str) -> str:
-    """A glob as a regular expression: it also matches what is below a directory that it matches."""
-    parts: list[str] = []
-    position = 0
-    while position < len(pattern):
-        if pattern.startswith("**/", position):
-            parts.append("(?:.*/)?")
-            position += 3
-        elif pattern.startswith("**", position):
-            parts.append(".*")
-            position += 2
-        else:
-            part, position = _translate_one(pattern, position)
-            parts.append(part)
-    return f"{''.join(parts)}(?:/.*)?\\Z"
-
-
-def _translate_one(pattern: str, position: int) -> tuple[str, int]:
-    character = pattern[position]
-    if character == "*":
-        return "[^/]*", position + 1
-    if character == "?":
-        return "[^/]", position + 1
-    if character == "[":
-        end = pattern.find("]", position + 2 + (pattern[position + 1 : position + 2] in "!^"))
-        if end > 0:
-            inside = pattern[position + 1 : end]
-            negated = inside[0] in "!^"
-            safe = re.sub(r"([\\\[\]&~|^])", r"\\\1", inside[negated:])
-            return f"(?!/)[{'^' if negated else ''}{safe}]", end + 1
-    return re.escape(character), position + 1

@@ -78,7 +78,8 @@ def _package(
     name = _value(desc, "NAME")
     if not name:
         raise MalformedError("expected the name of a package (%NAME%), found none")
-    places = {path: files.locate(path.removesuffix("/")) for path in listed.get("FILES", [])}
+    paths = listed.get("FILES", [])
+    places = dict(zip(paths, files.locate_all(path.removesuffix("/") for path in paths), strict=True))
     known = {**alpm.decode_backup(listed.get("BACKUP", [])), **digests}
     built = _number(_value(desc, "BUILDDATE"))
     return Package(

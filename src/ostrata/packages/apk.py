@@ -37,7 +37,7 @@ class ApkDatabase:
 
 
 def _package(found: ApkPackage, files: TreeFiles) -> Package:
-    places = {path: files.locate(path) for path in found.paths}
+    places = dict(zip(found.paths, files.locate_all(found.paths), strict=True))
     return Package(
         name=found.name,
         version=found.version,

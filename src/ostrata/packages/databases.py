@@ -41,12 +41,17 @@ def read_packages(
         try:
             found = database.read(source)
         except OstrataError as error:
-            findings.append(Finding(name, f"the {name} database cannot be read: {str(error).splitlines()[0]}", error))
+            findings.append(Finding(name, f"the {name} database cannot be read: {_in_a_line(error)}", error))
             continue
         if found is not None:
             packages[name] = found
             findings += [Finding(name, f"the {name} database: {what}") for what in _doubts(found)]
     return packages, findings
+
+
+def _in_a_line(error: OstrataError) -> str:
+    """What an error says, and the way out."""
+    return "; ".join(str(error).splitlines())
 
 
 def _doubts(packages: Sequence[Package]) -> Iterator[str]:

@@ -113,7 +113,7 @@ class _Database:
         sums = self._sums(base, notes)
         listed = self._listed(base, sums, notes)
         real = listed if diversions.keys().isdisjoint(listed) else _diverted(listed, paragraph.name, diversions)
-        places = dict(zip(listed, map(self._files.locate, real), strict=True))
+        places = dict(zip(listed, self._files.locate_all(real), strict=True))
         known = [*sums, *paragraph.conffiles]
         return Package(
             name=paragraph.name,

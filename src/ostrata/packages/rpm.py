@@ -71,7 +71,7 @@ def _find(files: TreeFiles) -> dict[str, _HeaderReader]:
 
 
 def _package(found: RpmPackage, files: TreeFiles) -> Package:
-    places = {path: files.locate(path) for path in found.paths}
+    places = dict(zip(found.paths, files.locate_all(found.paths), strict=True))
     changed, dropped = days_of(found.times)
     return Package(
         name=found.name,
@@ -170,9 +170,11 @@ def _read_ndb(files: TreeFiles, path: str) -> list[bytes]:
 def _refuse_berkeley(files: TreeFiles, path: str) -> list[bytes]:
     if files.read_head(path, 16)[12:] not in _BERKELEY_MAGICS:
         raise MalformedError("expected a package database, found another file")
+    directory = escape(path.rpartition("/")[0])
     raise UnsupportedError(
         "a Berkeley DB package database (rpm before 4.16) is not read",
-        hint="convert it with `rpmdb --rebuilddb` of a newer rpm, in the tree",
+        hint="convert it with rpm 4.16 or newer, TREE an absolute path: "
+        f"rpmdb --dbpath TREE/{directory} --define '_db_backend sqlite' --rebuilddb",
     )
 
 

@@ -7,7 +7,7 @@ alone, as if it were the root: nothing outside is looked at, whatever a target s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ostrata.errors import LimitError, NotFoundError, escape
 from ostrata.model.tree import RegularFile, Symlink
@@ -36,16 +36,20 @@ class TreeFiles:
 
         For what is not in the tree, the place where it would be. Raises: LimitError.
         """
-        directory, _, name = path.rpartition("/")
-        if name in _NO_NAMES:
-            return self._follow(path)
-        place = self._directories.get(directory)
-        if place is None:
-            place = self._directories[directory] = self._follow_directory(directory)
-        located = f"{place}/{name}" if place else self._at_root(name)
-        self._characters += len(located)
-        if self._characters > MAX_CHARACTERS:
-            raise LimitError(f"expected at most {MAX_CHARACTERS:,} characters of paths in a database, found more")
+        return self.locate_all((path,))[0]
+
+    def locate_all(self, paths: Iterable[str]) -> list[str]:
+        """`locate` of each of `paths`: a database has hundreds of thousands. Raises: LimitError."""
+        located = []
+        for path in paths:
+            directory, _, name = path.rpartition("/")
+            place = self._directories.get(directory)
+            usual = place and name not in _NO_NAMES
+            found = f"{place}/{name}" if usual else self._locate(path, directory, name)
+            self._characters += len(found)
+            if self._characters > MAX_CHARACTERS:
+                raise LimitError(f"expected at most {MAX_CHARACTERS:,} characters of paths in a database, found more")
+            located.append(found)
         return located
 
     def find(self, path: str) -> str | None:
@@ -92,6 +96,15 @@ class TreeFiles:
         if place is None:
             raise NotFoundError("no regular file of that name in the tree", where=f"/{escape(path)}")
         return self._source.open(place)
+
+    def _locate(self, path: str, directory: str, name: str) -> str:
+        """The place of `path`, which is `name` in a `directory` that may not be known yet."""
+        if name in _NO_NAMES:
+            return self._follow(path)
+        place = self._directories.get(directory)
+        if place is None:
+            place = self._directories[directory] = self._follow_directory(directory)
+        return f"{place}/{name}" if place else self._at_root(name)
 
     def _follow_directory(self, path: str) -> str:
         """`_follow`, in one step from a directory that is known: lists have directories before what is in them."""

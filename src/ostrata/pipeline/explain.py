@@ -8,6 +8,7 @@ from ostrata.errors import NotFoundError, UnsupportedError, escape
 from ostrata.model.component import Component
 from ostrata.model.package import Package
 from ostrata.model.tree import Directory
+from ostrata.packages.tree_files import TreeFiles
 from ostrata.pipeline.plan import PlanSource, TreePlan
 from ostrata.planning.forecast import LayerForecast
 
@@ -38,11 +39,12 @@ class Explanation:
 def explain(planned: PlanSource, tree_plan: TreePlan, path: str) -> Explanation:
     """Why `path` (with or without a leading slash) is where it is.
 
-    Raises: NotFoundError for a path that is not in the tree, UnsupportedError for a directory.
+    Symlinks on the way to it are followed, as for paths in package databases: /bin/sh may be /usr/bin/sh. Raises:
+    NotFoundError for a path that is not in the tree, UnsupportedError for a directory.
     """
-    path = path.strip("/")
+    where = f"/{escape(path.strip('/'))}"
+    path = TreeFiles(planned.source).locate(path.rstrip("/"))
     entry = planned.source.tree.entries.get(path)
-    where = f"/{escape(path)}"
     if entry is None:
         raise NotFoundError("no such path in the tree", where=where)
     if isinstance(entry, Directory):

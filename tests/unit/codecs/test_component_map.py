@@ -1,5 +1,8 @@
 """Map files: YAML, JSON, TSV, and rechunk's meta.yml."""
 
+import json
+from dataclasses import replace
+
 import pytest
 
 from ostrata.codecs import component_map
@@ -34,7 +37,9 @@ def test_json_says_the_same():
         '"/opt/other.bin": {"component": "other", "layer": "big ones"},\n'
         '"package:kernel*": "kernel"}'
     )
-    assert component_map.decode(text.encode(), name="map.json").rules == RULES
+    rules = component_map.decode(text.encode(), name="map.json").rules
+    assert [replace(rule, place=rule.place.replace("rule", "line")) for rule in rules] == list(RULES)
+    assert rules[4].place == "rule 5"
 
 
 def test_tsv_says_the_same():
@@ -84,6 +89,61 @@ def test_a_broken_line_of_tsv_is_malformed(line):
 def test_json_is_read_strictly():
     with pytest.raises(MalformedError, match="not JSON"):
         component_map.decode(b"{a: b}", name="map.json")
+
+
+def test_what_json_writes_and_yaml_does_not_read_is_read():
+    pattern = "usr/share/\U0001f600/" + "x" * 2000
+    text = json.dumps({f"/{pattern}": {"component": "\U0001f600", "layer": None, "interval": 1}}, indent="\t")
+    rule = MapRule(pattern, "\U0001f600", interval=1.0, place="rule 1")
+    assert component_map.decode(text.encode(), name="map.json").rules == (rule,)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[]", "expected a mapping of patterns to components, found a list"),
+        ("3", "expected a mapping of patterns to components, found a text"),
+        ('{"/a": null}', "rule 1: '/a': expected the name of a component, found an empty one"),
+        ('{"/b": "b", "/a": []}', "rule 2: '/a': expected the name of a component or a mapping, found a list"),
+        ('{"/a": {"component": {"a": {}}}}', "expected a text as 'component', found a mapping"),
+        ('{"/a": {"component": ["a"]}}', "expected a text as 'component', found a list"),
+        ('{"/a": {"component": null}}', "the key 'component' is missing"),
+        ('{"/a": {"component": "a", "interval": true}}', "found 'true'"),
+        ('{"/a": "b", "/a": "c"}', "/a"),
+        ('{"/a": {"component": "b", "colour": "red"}}', "found 'colour'"),
+        ('{"meta": {"a": {"pakages": ["x"]}}}', "line 1"),
+    ],
+)
+def test_broken_json_is_malformed_and_says_where(text, message):
+    with pytest.raises(MalformedError, match="component map") as caught:
+        component_map.decode(text.encode(), name="map.json")
+    assert message in str(caught.value)
+
+
+def test_json_of_rechunks_form_is_understood():
+    text = '{"version": 1, "meta": {"mesa": {"packages": ["mesa*"], "dedicated": true}}}'
+    first, own = component_map.decode(text.encode(), name="meta.json").rules[::-1]
+    assert (first.pattern, first.syntax, first.exclusive) == ("mesa*", "package", "mesa")
+    assert own.pattern == "mesa"
+
+
+@pytest.mark.parametrize("nothing", ["null", "~", ""])
+def test_nothing_is_as_if_the_key_were_not_there(nothing):
+    text = f"/a:\n  component: b\n  interval: {nothing}\n  layer: {nothing}\n"
+    assert component_map.decode(text.encode()).rules == (MapRule("a", "b", place="line 1"),)
+    with pytest.raises(MalformedError, match="expected the name of a component"):
+        component_map.decode(f"/a: {nothing}\n".encode())
+
+
+@pytest.mark.parametrize(("word", "layer"), [("yes", "b"), ("True", "b"), ("no", None), ("'yes please'", "yes please")])
+def test_a_layer_is_named_after_its_component_or_by_a_name(word, layer):
+    assert component_map.decode(f"/a: {{component: b, layer: {word}}}\n".encode()).rules[0].exclusive == layer
+
+
+def test_a_mark_at_the_start_is_no_part_of_a_pattern():
+    for name, text in (("map.tsv", "/a\tb\t\ttrue\n"), ("map.yml", "/a: {component: b, layer: true}\n")):
+        data = text.encode("utf-8-sig")
+        assert component_map.decode(data, name=name).rules == (MapRule("a", "b", exclusive="b", place="line 1"),)
 
 
 def test_too_many_rules_are_refused(monkeypatch):

@@ -6,6 +6,8 @@ from ostrata.components.map_claims import MapClaims
 from ostrata.errors import MalformedError
 from ostrata.model.component_map import ComponentMap, MapRule
 from ostrata.model.package import Package
+from ostrata.packages.tree_files import TreeFiles
+from sources import Link, MemorySource
 
 
 def matched(pattern: str, *paths: str, syntax="glob") -> set[str]:
@@ -75,6 +77,21 @@ def test_a_rule_for_packages_stands_for_what_they_list_by_name_or_source():
         "usr/b": "b",
         "usr/c": "m",
     }
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path"),
+    [("etc/a", "usr/etc/a"), ("etc/*.d/b", "usr/etc/x.d/b"), ("lib/f/*", "usr/lib/f/1"), ("lib/f", "usr/lib/f/1"),
+     ("lib", "lib"), ("*/f", "usr/f"), ("lib/*", "usr/lib/x"), ("odd/*", None)],
+)  # fmt: skip
+def test_a_pattern_begins_where_its_directory_lies_in_the_tree(pattern, path):
+    files = TreeFiles(MemorySource({"usr/etc/a": b"", "lib": Link("usr/lib"), "usr/lib/x": b"", "odd": Link("a*b")}))
+    paths = ["usr/etc/a", "usr/etc/x.d/b", "usr/lib/f/1", "usr/lib/x", "lib", "usr/f"]
+    rules = ComponentMap((MapRule(pattern, "c", place="line 1"),))
+    found = MapClaims(rules, [], files.locate)
+    claimed = list(found.claims(paths))
+    assert (path in claimed) if path else claimed == []
+    assert found.unused() == ([] if path else list(rules.rules))
 
 
 def test_rules_that_stand_nowhere_are_not_reported():

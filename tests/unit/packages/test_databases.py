@@ -38,6 +38,21 @@ def test_an_unreadable_database_is_a_finding_and_the_others_are_read() -> None:
     assert isinstance(finding.error, MalformedError)
 
 
+def test_a_finding_says_in_its_line_what_can_be_done() -> None:
+    berkeley = bytes(12) + b"\x61\x15\x06\x00" + bytes(4096)
+    packages, (finding,) = read_packages(MemorySource({"var/lib/rpm/Packages": berkeley}))
+    assert packages == {}
+    assert "a Berkeley DB package database" in finding.what
+    assert "; convert it with rpm 4.16 or newer" in finding.what
+    assert "\n" not in finding.what
+
+
+def test_one_path_can_be_owned_by_packages_of_two_databases() -> None:
+    apk = {"lib/apk/db/installed": b"P:a\nF:usr/bin\nR:bash\n"}
+    packages, _ = read_packages(MemorySource({**RPM, **apk}))
+    assert all("usr/bin/bash" in found[0].paths for found in packages.values())
+
+
 def test_a_database_without_packages_does_not_pass_in_silence() -> None:
     packages, findings = read_packages(MemorySource({"var/lib/rpm/rpmdb.sqlite": sqlite([])}))
     assert packages == {"rpm": []}

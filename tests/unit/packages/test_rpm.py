@@ -107,8 +107,14 @@ def test_a_database_in_the_middle_of_a_transaction_is_not_read() -> None:
 
 @pytest.mark.parametrize("magic", [b"\x61\x15\x06\x00", b"\x00\x06\x15\x61"])
 def test_berkeley_db_is_named_as_not_read(magic: bytes) -> None:
-    with pytest.raises(UnsupportedError, match="/var/lib/rpm/Packages: a Berkeley DB package database"):
+    with pytest.raises(UnsupportedError, match="/var/lib/rpm/Packages: a Berkeley DB package database") as caught:
         read({"var/lib/rpm/Packages": bytes(12) + magic + bytes(4096)})
+    assert "rpmdb --dbpath TREE/var/lib/rpm --define '_db_backend sqlite' --rebuilddb" in str(caught.value)
+
+
+def test_berkeley_db_beside_a_database_of_today_is_not_looked_at() -> None:
+    old = {"var/lib/rpm/Packages": bytes(12) + b"\x61\x15\x06\x00" + bytes(4096)}
+    assert names({**old, f"{PLACE}/rpmdb.sqlite": sqlite([named("a")])}) == ["a"]
 
 
 @pytest.mark.parametrize(
