@@ -13,24 +13,24 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable
 from contextlib import ExitStack
 from types import TracebackType
 
 from ostrata.codecs import oci
 from ostrata.codecs.tar_headers import BLOCK, END, Header, encode_header, padded
 from ostrata.errors import UnsupportedError, escape, within
-from ostrata.model.image import Descriptor, Platform
+from ostrata.model.image import Descriptor, IndexEntry, Platform
 from ostrata.stores.blobs import BlobDirectory
-from ostrata.stores.documents import write_documents
+from ostrata.stores.documents import write_documents, write_index
 from ostrata.stores.files import (
     TemporaryDirectory,
     TemporaryFile,
     check_regular,
     label_of,
     open_regular,
+    read_limited,
     remove_stale,
-    sync_directory,
 )
 from ostrata.stores.oci_layout import INDEX_FILE, LAYOUT_FILE
 
@@ -69,18 +69,35 @@ class ArchiveDestination:
         """See `protocols.Destination`."""
         with within(escape(self.path)):
             descriptor = write_documents(self.blobs, config, manifest)
-            index = oci.put_entry(oci.EMPTY_INDEX, oci.tagged_entry(descriptor, platform, self.tag))
-            with TemporaryFile(self._directory, self._label) as archive:
-                _append_bytes(archive, LAYOUT_FILE, oci.encode_layout())
-                _append_bytes(archive, INDEX_FILE, oci.encode_index(index))
-                for name in ("blobs/", "blobs/sha256/"):
-                    archive.write(encode_header(Header(name, 0, "5")))
-                for blob in _blobs_of(descriptor, manifest):
-                    _move_blob(archive, self.blobs, blob)
-                archive.write(END)
-                archive.complete(self._name)
-            sync_directory(self._directory)
+            self._pack(oci.tagged_entry(descriptor, platform, self.tag), [descriptor, *_named_by(manifest)])
             return descriptor
+
+    def write_index(self, index: bytes) -> Descriptor:
+        """See `protocols.Destination`."""
+        with within(escape(self.path)):
+            descriptor = write_index(self.blobs, index)
+            blobs = [descriptor]
+            for entry in oci.decode_index(index).entries:
+                manifest = read_limited(self._blob_path(entry.descriptor), oci.MAX_DOCUMENT)
+                blobs += [entry.descriptor, *_named_by(manifest)]
+            self._pack(oci.tagged_entry(descriptor, None, self.tag), blobs)
+            return descriptor
+
+    def _pack(self, entry: IndexEntry, blobs: Iterable[Descriptor]) -> None:
+        """Write the archive: `entry` in its index, and the blobs, each once."""
+        index = oci.put_entry(oci.EMPTY_INDEX, entry)
+        with TemporaryFile(self._directory, self._label) as archive:
+            _append_bytes(archive, LAYOUT_FILE, oci.encode_layout())
+            _append_bytes(archive, INDEX_FILE, oci.encode_index(index))
+            for name in ("blobs/", "blobs/sha256/"):
+                archive.write(encode_header(Header(name, 0, "5")))
+            for blob in {blob.digest: blob for blob in blobs}.values():
+                _move_blob(archive, self._blob_path(blob), blob)
+            archive.write(END)
+            archive.publish(self._name)
+
+    def _blob_path(self, blob: Descriptor) -> str:
+        return os.path.join(self._blobs, blob.digest.encoded)
 
 
 def _check_replaceable(path: str) -> None:
@@ -98,11 +115,10 @@ def _check_replaceable(path: str) -> None:
         raise UnsupportedError("expected an archive to replace, found another kind of file")
 
 
-def _blobs_of(descriptor: Descriptor, manifest: bytes) -> Iterator[Descriptor]:
-    """The manifest, the config and the layers, each once."""
+def _named_by(manifest: bytes) -> list[Descriptor]:
+    """The config and the layers."""
     decoded = oci.decode_manifest(manifest)
-    blobs = {blob.digest: blob for blob in (descriptor, decoded.config, *decoded.layers)}
-    yield from blobs.values()
+    return [decoded.config, *decoded.layers]
 
 
 def _append_bytes(archive: TemporaryFile, name: str, data: bytes) -> None:
@@ -110,8 +126,7 @@ def _append_bytes(archive: TemporaryFile, name: str, data: bytes) -> None:
     archive.write(data + bytes(padded(len(data)) - len(data)))
 
 
-def _move_blob(archive: TemporaryFile, blobs: BlobDirectory, blob: Descriptor) -> None:
-    source = os.path.join(blobs.path, blob.digest.encoded)
+def _move_blob(archive: TemporaryFile, source: str, blob: Descriptor) -> None:
     archive.write(encode_header(Header(f"blobs/sha256/{blob.digest.encoded}", blob.size, "0")))
     with open(open_regular(source), "rb", buffering=0) as file:
         archive.copy_from(file.fileno(), blob.size)

@@ -22,8 +22,9 @@ import os
 import secrets
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import TracebackType
 from typing import BinaryIO
 
@@ -142,6 +143,12 @@ class TemporaryFile:
             self._forget()
             self._file.close()
 
+    def publish(self, name: str) -> None:
+        """As `complete`, and the name is durable. Should that fail, what had the name has it again."""
+        with within(escape(self.directory)), taken_back(os.path.join(self.directory, name), _new_path(self.directory)):
+            self.complete(name)
+            sync_directory(self.directory)
+
     def discard(self) -> None:
         """Remove the file unless it is complete."""
         if self.path:
@@ -157,11 +164,14 @@ class TemporaryFile:
 
 
 class TemporaryDirectory:
-    """A directory in `parent` that is removed with all that is in it at the end of the block."""
+    """A directory in `parent` that is removed with all that is in it at the end of the block.
+
+    `descriptor` is open on it, and holds the lock that tells others that it is in use.
+    """
 
     def __init__(self, parent: str, label: str = "") -> None:
         with within(escape(parent)):
-            self.path, self._descriptor = _create_directory(parent, label)
+            self.path, self.descriptor = _create_directory(parent, label)
 
     def __enter__(self) -> TemporaryDirectory:
         return self
@@ -169,15 +179,39 @@ class TemporaryDirectory:
     def __exit__(self, *_: object) -> None:
         remove_tree(self.path)
         _temporary.discard(self.path)
-        os.close(self._descriptor)
+        os.close(self.descriptor)
 
 
 def write_atomically(directory: str, name: str, data: bytes) -> None:
     """Durably make `data` the content of `name` in `directory`. Raises: AccessError, NotFoundError."""
     with TemporaryFile(directory) as file:
         file.write(data)
-        file.complete(name)
-    sync_directory(directory)
+        file.publish(name)
+
+
+@contextmanager
+def taken_back(path: str, spare: str) -> Iterator[None]:
+    """Should the block fail, `path` names again what it names now, if need be nothing.
+
+    `spare` is a free name on the same file system. Where there are no hard links, what was done stays.
+    """
+    restore: Callable[[], None] | None = partial(os.rename, spare, path)
+    try:
+        os.link(path, spare, follow_symlinks=False)
+    except FileNotFoundError:
+        restore = partial(os.unlink, path)
+    except OSError:
+        restore = None
+    try:
+        yield
+    except BaseException:
+        if restore is not None:
+            with contextlib.suppress(OSError):
+                restore()
+        raise
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(spare)
 
 
 def sync_directory(directory: str) -> None:
@@ -325,7 +359,7 @@ def _create_directory(parent: str, label: str) -> tuple[str, int]:
             return path, descriptor
 
 
-def _new_path(directory: str, label: str) -> str:
+def _new_path(directory: str, label: str = "") -> str:
     return os.path.join(directory, _prefix(label) + secrets.token_hex(8))
 
 

@@ -21,6 +21,7 @@ import stat
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from ostrata.codecs import ostree
 from ostrata.errors import MalformedError, NotFoundError, UnsupportedError, escape
@@ -228,16 +229,11 @@ def _inode_header(path: str, xattrs: bytes, *, owned_by_root: bool = False) -> t
     return ostree.file_header(uid, gid, status.st_mode, xattrs, ""), status.st_size
 
 
-def _opener(read_header: Callable[[str], tuple[FileHeader, int]]) -> Callable[[str], FileObject]:
-    """Open with the header that `read_header` gives."""
-
-    def open_file(path: str) -> FileObject:
-        header, size = read_header(path)
-        if header.target is not None:
-            return FileObject(header, 0, iter(()))
-        return FileObject(header, size, _pieces(_Descriptor(path), size, path))
-
-    return open_file
+def _open_by_inode(read_header: Callable[[str], tuple[FileHeader, int]], path: str) -> FileObject:
+    header, size = read_header(path)
+    if header.target is not None:
+        return FileObject(header, 0, iter(()))
+    return FileObject(header, size, _pieces(_Descriptor(path), size, path))
 
 
 def _decode_target(target: bytes) -> str:
@@ -249,10 +245,10 @@ def _decode_target(target: bytes) -> str:
 
 READERS: dict[str, ObjectReader] = {
     "archive": ObjectReader(".filez", _archive_header, _open_archived, expansion=2.5),
-    "bare": ObjectReader(".file", _bare_header, _opener(_bare_header)),
+    "bare": ObjectReader(".file", _bare_header, partial(_open_by_inode, _bare_header)),
     "bare-user": ObjectReader(".file", _bare_user_header, _open_bare_user),
-    "bare-user-only": ObjectReader(".file", _bare_user_only_header, _opener(_bare_user_only_header)),
-    "bare-split-xattrs": ObjectReader(".file", _split_xattrs_header, _opener(_split_xattrs_header)),
+    "bare-user-only": ObjectReader(".file", _bare_user_only_header, partial(_open_by_inode, _bare_user_only_header)),
+    "bare-split-xattrs": ObjectReader(".file", _split_xattrs_header, partial(_open_by_inode, _split_xattrs_header)),
 }
 """Reader by repository mode."""
 

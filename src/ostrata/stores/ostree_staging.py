@@ -1,6 +1,6 @@
 """Objects on their way into an OSTree repository.
 
-A run stages all of its objects in a directory of its own, ``tmp/ostrata-*/XX/REST.SUFFIX``, any number of processes
+A run stages all of its objects in a directory of its own, ``tmp/.ostrata-*/XX/REST.SUFFIX``, any number of processes
 at once. When the file system has them safely on disk, the writer renames them into ``objects/``. So nothing in
 ``objects/`` was ever incomplete, not even after a power cut; and it costs one rename per object, or one per directory
 ``XX`` where the repository has none yet. Named temporary files, since an unnamed one (O_TMPFILE) takes ext4 four times

@@ -6,10 +6,11 @@ A transaction, in an order that leaves a valid repository wherever it is cut off
 2. ``syncfs``: all of them are on disk. One call, instead of an fsync per object.
 3. They are renamed into ``objects/``, the commit last: a commit that is there is complete.
 4. ``syncfs``: the renames are on disk too.
-5. The ref's file is replaced, and its directory synced.
+5. The ref's file is replaced, and its directory synced; should that fail, the ref is what it was.
 
-The repository's ``.lock`` is held shared throughout, as libostree does, so that nobody prunes meanwhile. The staging
-directories that killed runs left behind are free of any flock; the next run removes them.
+The repository's ``.lock`` is held shared throughout, as libostree does, so that nobody prunes meanwhile. Forked workers
+keep the lock of the staging directory alive as long as they live; what killed runs left is free of any, and the next
+run removes it.
 """
 
 from __future__ import annotations
@@ -18,14 +19,13 @@ import ctypes
 import errno
 import fcntl
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from ostrata.codecs import ostree
 from ostrata.errors import AccessError, MalformedError, UnsupportedError, escape, from_os_error, within
+from ostrata.stores.files import TemporaryDirectory, remove_stale, sync_directory, taken_back
 from ostrata.stores.ostree_objects import read_whole
 from ostrata.stores.ostree_repository import (
     MAX_CONFIG,
@@ -40,7 +40,6 @@ WRITABLE_MODES = tuple(SUFFIX)
 """The modes in which objects can be written."""
 
 _LAYOUT = ("tmp", "tmp/cache", "extensions", "state", "refs", "refs/heads", "refs/mirrors", "refs/remotes")
-_STAGING = "ostrata-"
 
 
 # Making a repository
@@ -96,7 +95,7 @@ def _make_repository(path: str, mode: str) -> None:
         temporary=f"{path}/tmp/config",
     )
     os.makedirs(f"{path}/objects", exist_ok=True)  # last: now it is a repository
-    _sync_directory(path)
+    sync_directory(path)
 
 
 # Transactions
@@ -190,14 +189,16 @@ class RepositoryWriter:
         with within(f"ref {name}"):
             try:
                 os.makedirs(os.path.dirname(target), exist_ok=True)
-                _replace_file(target, f"{checksum}\n".encode(), temporary=f"{self.place.directory}/ref")
+                with taken_back(target, f"{self.place.directory}/ref-before"):
+                    _replace_file(target, f"{checksum}\n".encode(), temporary=f"{self.place.directory}/ref")
+                    for depth in range(name.count("/") + 1):
+                        sync_directory("/".join([heads, *name.split("/")[:depth]]))
             except (NotADirectoryError, FileExistsError):
                 raise AccessError("a part of its name is a ref already", hint="choose another branch") from None
             except IsADirectoryError:
                 raise AccessError("other refs begin with this name", hint="choose another branch") from None
-            for depth in range(name.count("/") + 1):
-                _sync_directory("/".join([heads, *name.split("/")[:depth]]))
-            os.utime(self.repository.path)  # tells long-running readers to look again
+            with suppress(OSError):
+                os.utime(self.repository.path)  # tells long-running readers to look again
 
 
 @contextmanager
@@ -213,21 +214,12 @@ def open_writer(path: str) -> Iterator[RepositoryWriter]:
         _check_writable(repository)
         settings = _read_settings(path)
         lock = _lock(path)
-        descriptor = -1
-        staging = ""
-        try:
-            _remove_stale(path)
-            staging, descriptor = _make_staging(path)
-        except OSError:
-            os.close(lock)
-            raise
     try:
-        yield RepositoryWriter(
-            repository, settings, StagePlace(path, staging, repository.mode, settings.zlib_level), descriptor
-        )
+        remove_stale(f"{path}/tmp")
+        with TemporaryDirectory(f"{path}/tmp") as staging:
+            place = StagePlace(path, staging.path, repository.mode, settings.zlib_level)
+            yield RepositoryWriter(repository, settings, place, staging.descriptor)
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
-        os.close(descriptor)
         os.close(lock)
 
 
@@ -258,34 +250,6 @@ def _lock(path: str) -> int:
         os.close(lock)
         raise
     return lock
-
-
-def _remove_stale(path: str) -> None:
-    """Remove the staging directories of runs that ended without removing them; those in use are locked."""
-    for name in os.listdir(f"{path}/tmp"):
-        if not name.startswith(_STAGING):
-            continue
-        staging = f"{path}/tmp/{name}"
-        with suppress(OSError):
-            descriptor = os.open(staging, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(staging)
-            finally:
-                os.close(descriptor)
-
-
-def _make_staging(path: str) -> tuple[str, int]:
-    """A new staging directory and its locked descriptor; forked workers keep the lock alive as long as they live."""
-    while True:
-        staging = tempfile.mkdtemp(prefix=_STAGING, dir=f"{path}/tmp")
-        # Before it is locked, another run may take it for a stale one and remove it: then try again.
-        with suppress(FileNotFoundError, BlockingIOError):
-            descriptor = os.open(staging, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.exists(staging):
-                return staging, descriptor
-            os.close(descriptor)
 
 
 def check_ref_name(name: str) -> None:
@@ -321,13 +285,6 @@ def _replace_file(path: str, data: bytes, *, temporary: str) -> None:
             os.fsync(descriptor)
         os.rename(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        with suppress(OSError):
+            os.unlink(temporary)
         raise
-
-
-def _sync_directory(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

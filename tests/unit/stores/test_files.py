@@ -1,3 +1,4 @@
+import contextlib
 import os
 import signal
 import socket
@@ -69,6 +70,40 @@ def test_a_worker_leaves_the_files_of_its_parent_alone(tmp_path):
             list(parallel.run(end_while_the_block_is_left, [kept.path] * 2, jobs=2))
         assert os.listdir(tmp_path) == [os.path.basename(kept.path)]
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("before", ["nothing", "a file", "a symlink"])
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt, None])
+def test_what_a_failed_block_replaced_is_taken_back(tmp_path, before, error):
+    path, spare = tmp_path / NAME, tmp_path / "spare"
+    if before == "a file":
+        path.write_bytes(b"old")
+    elif before == "a symlink":
+        path.symlink_to("elsewhere\n")
+    new = tmp_path / "new"
+    new.write_bytes(b"new")
+    with contextlib.suppress(ZeroDivisionError, KeyboardInterrupt), files.taken_back(str(path), str(spare)):
+        new.rename(path)
+        if error is not None:
+            raise error
+    assert not os.path.lexists(spare)
+    if error is None:
+        assert path.read_bytes() == b"new"
+    elif before == "a symlink":
+        assert os.readlink(path) == "elsewhere\n"
+    else:
+        assert os.listdir(tmp_path) == ([NAME] if before == "a file" else [])
+        assert before == "nothing" or path.read_bytes() == b"old"
+
+
+def test_a_block_that_fails_before_it_replaces_anything_changes_nothing(tmp_path):
+    path = tmp_path / NAME
+    path.write_bytes(b"old")
+    for name in (NAME, "missing"):
+        with pytest.raises(ZeroDivisionError), files.taken_back(str(tmp_path / name), str(tmp_path / "spare")):
+            raise ZeroDivisionError
+    assert os.listdir(tmp_path) == [NAME]
+    assert path.read_bytes() == b"old"
 
 
 def test_an_existing_file_is_replaced(tmp_path):
