@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 from pathlib import Path
+
+import pytest
+
+from ostrata.sources.libselinux import LIBRARY
 
 FILE_CONTEXTS = """\
 /.*                          system_u:object_r:default_t:s0
@@ -19,6 +24,17 @@ FILE_CONTEXTS = """\
 /proc/.*                     <<none>>
 /nothing(/.*)?               <<none>>
 """
+
+
+def has_libselinux() -> bool:
+    try:
+        ctypes.CDLL(LIBRARY)
+    except OSError:
+        return False
+    return True
+
+
+needs_libselinux = pytest.mark.skipif(not has_libselinux(), reason="libselinux is not installed")
 
 
 def label(name: str) -> bytes:

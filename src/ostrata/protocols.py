@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from datetime import date
 from types import TracebackType
 from typing import Protocol
 
 from ostrata.model.component import Component, ComponentPlan
 from ostrata.model.image import Descriptor, Platform
+from ostrata.model.ostree import Commit, FileObject
 from ostrata.model.package import Package
+from ostrata.model.plan import PlannedObject
 from ostrata.model.tree import Tree
 from ostrata.stores.blobs import BlobDirectory, BlobStore
 
-__all__ = ["BlobDirectory", "BlobStore", "Destination", "PackageDatabase", "Planner", "Source"]
+__all__ = [
+    "BlobDirectory",
+    "BlobStore",
+    "CommitStore",
+    "Destination",
+    "Objects",
+    "ObjectsAt",
+    "PackageDatabase",
+    "Planner",
+    "Source",
+]
 
 
 class Source(Protocol):
@@ -28,6 +41,49 @@ class Source(Protocol):
 
         Raises: NotFoundError, MalformedError, AccessError.
         """
+
+
+class Objects(Protocol):
+    """Objects of a commit, by their checksums; each is compared with its own."""
+
+    def read_metadata(self, kind: str, checksum: str) -> bytes:
+        """The bytes of a commit, dirtree or dirmeta object. Raises: NotFoundError, MalformedError."""
+
+    def read_detached_metadata(self, checksum: str) -> bytes | None:
+        """What was said of a commit afterwards, if anything. Raises: MalformedError."""
+
+    def open_file(self, checksum: str) -> FileObject:
+        """A file object to be read once. Raises (here or when content is taken): NotFoundError, MalformedError,
+        AccessError."""
+
+
+class ObjectsAt(Protocol):
+    """Where objects are; small and picklable, for a worker."""
+
+    def opened(self) -> AbstractContextManager[Objects]:
+        """The objects, for the length of a ``with`` block. Raises: NotFoundError, AccessError."""
+
+
+class CommitStore(Protocol):
+    """Where commits with all of their objects are: a repository, or a source whose objects were never written."""
+
+    def resolve(self, revision: str) -> str:
+        """The checksum of the commit that `revision` names. Raises: NotFoundError, MalformedError."""
+
+    def read_commit(self, checksum: str) -> tuple[Commit, bytes]:
+        """The commit and its bytes. Raises: as `resolve`."""
+
+    def read_metadata(self, kind: str, checksum: str) -> bytes:
+        """See `Objects`."""
+
+    def read_detached_metadata(self, checksum: str) -> bytes | None:
+        """See `Objects`."""
+
+    def estimated_size(self, checksum: str) -> int:
+        """About how many bytes the content of a file object has."""
+
+    def part(self, files: Sequence[PlannedObject], *, has_metadata: bool) -> ObjectsAt:
+        """These file objects, and with `has_metadata` all objects that are no files."""
 
 
 class PackageDatabase(Protocol):
@@ -77,6 +133,9 @@ class Destination(Protocol):
         Returns the descriptor of the manifest as the destination has it. Raises: NotFoundError when a layer
         is missing; AccessError, TransferError.
         """
+
+    def write_index(self, index: bytes) -> Descriptor:
+        """The same for several images, one for each platform, whose manifests are in `blobs` already."""
 
     def __enter__(self) -> Destination: ...
 

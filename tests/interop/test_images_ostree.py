@@ -7,24 +7,22 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from encapsulated_images import LAYOUTS, blob_path, check_image, layout_name, make_image, ostrata, spread
+from encapsulated_images import LAYOUTS, blob_path, check_image, layout_name, make_image, spread
 from judge import rootfs
 from ostrata import EncapsulateResult
 from ostrata.formats.encapsulated import Layout
+from ostree_program import REF, SHAPES, Source, commit_tree, fsck, listing, make_tree, needs_ostree, ostree
 
 pytestmark = [
     pytest.mark.interop,
-    pytest.mark.skipif(shutil.which("ostree") is None, reason="ostree is not installed"),
+    needs_ostree,
     pytest.mark.skipif(shutil.which("tar") is None, reason="tar is not installed"),
 ]
-REF = "images/stable"
 SOURCES = ("ostree, bare", "ostrata, archive", "ostrata, bare-user")
-SHAPES = ("chunked", "single")
 VARIANTS = [
     pytest.param(*variant, id=f"{variant[0]}, {layout_name(variant[1])}, {variant[2]}")
     for variant in itertools.product(SOURCES, LAYOUTS, SHAPES)
@@ -32,23 +30,10 @@ VARIANTS = [
 Run = Callable[..., str]
 
 
-@dataclass(frozen=True)
-class Source:
-    """A repository with one commit, and what `ostree` says about it."""
-
-    repository: Path
-    checksum: str
-    listing: str
-
-
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The judges' odd tree, with ACLs and attributes of links."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can extract a tree with its owners")
-    place = tmp_path_factory.mktemp("tree")
-    (place / "program").write_bytes(b"\x7fELF, perhaps\n" * 1000)
-    tree = rootfs.make(place / "rootfs", place / "program")
+    tree = make_tree(tmp_path_factory.mktemp("tree"))
     os.setxattr(tree / "usr/share/links/owned", "trusted.of-a-link", b"\0\xff", follow_symlinks=False)
     (tree / "usr/share/shared").mkdir(mode=0o2775)
     (tree / "usr/share/shared").chmod(0o2775)
@@ -67,36 +52,10 @@ def source(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[st
 
     def make(kind: str) -> Source:
         if kind not in made:
-            made[kind] = commit(tree, tmp_path_factory.mktemp("source") / "repo", *kind.split(", "))
+            made[kind] = commit_tree(tree, tmp_path_factory.mktemp("source") / "repo", *kind.split(", "))
         return made[kind]
 
     return make
-
-
-def commit(tree: Path, repository: Path, program: str, mode: str) -> Source:
-    branch = (f"--branch={REF}", "--timestamp=@1577836800")
-    if program == "ostree":
-        ostree(repository, "init", f"--mode={mode}")
-        checksum = ostree(repository, "commit", *branch, f"--tree=dir={tree}").strip()
-    else:
-        checksum = ostrata("commit", "--quiet", "--repo", repository, "--mode", mode, *branch, tree)
-    return Source(repository, checksum, listing(repository, checksum))
-
-
-def ostree(repository: Path, verb: str, *arguments: str | Path) -> str:
-    done = subprocess.run(
-        ["ostree", f"--repo={repository}", verb, *arguments],
-        capture_output=True,
-        text=True,
-        errors="surrogateescape",
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def listing(repository: Path, checksum: str) -> str:
-    return ostree(repository, "ls", "-R", "-C", "-X", checksum)
 
 
 def extract(run: Run, result: EncapsulateResult, image: Path, root: Path, *options: str) -> Path:
@@ -123,7 +82,7 @@ def test_the_extracted_layers_are_a_sound_repository_with_the_commit(
     assert len(result.layers) == (5 if shape == "chunked" else 1)
     extracted = extract(run, result, tmp_path / "image", tmp_path / "root")
     ostree(extracted, "refs", f"--create={REF}", origin.checksum)
-    assert "no errors found" in ostree(extracted, "fsck", "--quiet")
+    fsck(extracted)
     assert ostree(extracted, "rev-parse", REF).strip() == origin.checksum
     assert listing(extracted, REF) == origin.listing
     assert check_image(f"oci:{tmp_path}/image", origin.repository, REF).problems.shown == ()
@@ -170,7 +129,7 @@ def test_tar_that_restores_xattrs_leaves_the_repository_sound(
     result = make_image(origin.repository, REF, f"oci:{tmp_path}/image", contentmeta=contentmeta)
     extracted = extract(run, result, tmp_path / "image", tmp_path / "root", "--xattrs", "--xattrs-include=*")
     assert os.getxattr(tmp_path / "root/usr/bin/ping", "security.capability")
-    assert "no errors found" in ostree(extracted, "fsck", "--quiet")
+    fsck(extracted)
     assert listing(extracted, origin.checksum) == origin.listing
 
 
@@ -201,13 +160,13 @@ def test_sysroot_is_whole_where_upstream_would_lose_its_objects(
     for path in below_sysroot:
         (tree / path).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         (tree / path).write_bytes(path.encode())
-    origin = commit(tree, tmp_path / "repo", "ostrata", "bare-user")
+    origin = commit_tree(tree, tmp_path / "repo", "ostrata", "bare-user")
     for shape in SHAPES:
         contentmeta = spread(origin.repository, REF) if shape == "chunked" else None
         image = tmp_path / shape
         result = make_image(origin.repository, REF, f"oci:{image}", layout=layout, contentmeta=contentmeta)
         extracted = extract(run, result, image, tmp_path / f"root of {shape}")
-        assert "no errors found" in ostree(extracted, "fsck", "--quiet")
+        fsck(extracted)
         assert listing(extracted, origin.checksum) == origin.listing
 
 

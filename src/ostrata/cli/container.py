@@ -3,8 +3,9 @@
 `encapsulate` (or `export`): the same options in the same order, the manifest's digest on stdout. Layout bootc, format
 version 1 by default; what is written is what `ostrata encapsulate` writes with those two options.
 
-`unencapsulate` (or `import`): the same options, and the same line on stdout. Image references may have upstream's
-prefixes; those that ask for a verified signature are refused, since none is verified here.
+`unencapsulate` (or `import`): the same options in the same order, and the same line on stdout. Image references may
+have upstream's prefixes; those that ask for a verified signature are refused, since none is verified here. Upstream
+refuses layers on top of the commit here, and merges them in its `container image pull`; here they are merged.
 """
 
 from __future__ import annotations
@@ -90,14 +91,14 @@ def unencapsulate(
     jobs: int,
     quiet: bool,
 ) -> None:
-    """Import the OSTree commit in the image at IMGREF to the repository."""
-    from ostrata.cli.import_ import run
+    """Import the image at IMGREF to the repository, as `ostrata import` does."""
+    from ostrata.cli.import_ import run, warn_of_losses
     from ostrata.stores.ostree_repository import open_repository
     from ostrata.stores.skopeo import SkopeoOptions
 
     open_repository(repo)  # upstream makes none
     skopeo = SkopeoOptions(authfile, auth_anonymous, cert_dir, not insecure_skip_tls_verification)
-    _, _, result = run(
+    _, result = run(
         _reference(imgref),
         repo,
         write_ref,
@@ -108,6 +109,7 @@ def unencapsulate(
         jobs=jobs,
         quiet=quiet,
     )
+    warn_of_losses(result)
     click.echo(f"Imported: {write_ref} => {result.checksum}" if write_ref else f"Imported: {result.checksum}")
 
 

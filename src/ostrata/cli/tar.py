@@ -71,8 +71,8 @@ def import_(
     repo: str, file: str | None, ref: str | None, mode: str, max_size: int | None, as_json: bool, quiet: bool
 ) -> None:
     """Import the commit in the tar FILE (stdin by default) to the repository. The tar must not be compressed."""
-    from ostrata.pipeline.import_image import MAX_TAR
     from ostrata.pipeline.tar_files import import_tar
+    from ostrata.sources.image import MAX_TAR
     from ostrata.stores.files import open_regular
     from ostrata.stores.ostree_writer import init_repository, is_repository
 

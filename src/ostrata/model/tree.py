@@ -61,6 +61,15 @@ Entry = Directory | RegularFile | Symlink
 
 
 @dataclass(frozen=True, slots=True)
+class SpecialFile:
+    """A device, FIFO or socket, which no `Tree` holds: `kind` in words, `rdev` is (major, minor) of a device."""
+
+    attributes: Attributes
+    kind: str
+    rdev: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True, slots=True)
 class Tree:
     """Path -> entry, in the order of an OSTree commit's walk.
 

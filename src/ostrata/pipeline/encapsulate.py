@@ -26,21 +26,22 @@ from ostrata.model.ostree import CommitTree
 from ostrata.model.plan import Contentmeta, PlannedObject
 from ostrata.model.tar import TarMember
 from ostrata.model.tree import Attributes
+from ostrata.pipeline.image_layers import (
+    BUILT,
+    MAX_LAYERS,
+    SAME_DIFF_ID,
+    SAME_RECIPE,
+    LayerReport,
+    take_over,
+    threads_for,
+)
 from ostrata.pipeline.previous import NO_PREVIOUS, PreviousImage
 from ostrata.planning.contentmeta import plan_layers, plan_one_layer
 from ostrata.progress import SILENT, Progress
-from ostrata.protocols import BlobDirectory, BlobStore, Destination
+from ostrata.protocols import BlobDirectory, CommitStore, Destination, Objects, ObjectsAt
 from ostrata.sources.ostree_commit import read_commit_tree
-from ostrata.stores.ostree_repository import OstreeRepository, open_repository
-
-MAX_LAYERS = 127
-"""More layers than this do not start on common container runtimes (the kernel's overlay mounts)."""
 
 _TAR_BYTES_PER_OBJECT = 3600
-
-BUILT = "built"
-SAME_RECIPE = "same recipe"
-SAME_DIFF_ID = "same diff_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +58,6 @@ class EncapsulateOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class LayerReport:
-    """One layer of the result: `how` is BUILT, SAME_RECIPE or SAME_DIFF_ID."""
-
-    layer: Layer
-    tar_size: int | None
-    objects: int
-    how: str
-
-
-@dataclass(frozen=True, slots=True)
 class EncapsulateResult:
     """The image that was written."""
 
@@ -79,7 +70,7 @@ class EncapsulateResult:
 class LayerUnit:
     """A work unit: write one layer. With a `tree` it is layer 0 (and all content with it, if there are objects)."""
 
-    repository: str
+    part: ObjectsAt
     layout: Layout
     compressor: Compressor
     blobs: BlobDirectory
@@ -88,15 +79,6 @@ class LayerUnit:
     known: frozenset[Digest]
     threads: int
     tree: CommitTree | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class AdoptUnit:
-    """A work unit: take a layer's blob over from the previous image."""
-
-    store: BlobStore
-    blobs: BlobDirectory
-    descriptor: Descriptor
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +94,7 @@ class _Draft:
 
 
 def encapsulate(
-    repository: OstreeRepository,
+    repository: CommitStore,
     revision: str,
     destination: Destination,
     options: EncapsulateOptions,
@@ -154,7 +136,7 @@ def encapsulate(
 
 
 def _draft_layers(
-    repository: OstreeRepository, commit: CommitTree, options: EncapsulateOptions, progress: Progress
+    repository: CommitStore, commit: CommitTree, options: EncapsulateOptions, progress: Progress
 ) -> list[_Draft]:
     more = (options.compressor.media_type, options.compressor.options())
     attributes = encapsulated.parent_attributes(commit.directories)
@@ -176,7 +158,7 @@ def _draft_layers(
 
 
 def _first_layer(
-    repository: OstreeRepository,
+    repository: CommitStore,
     commit: CommitTree,
     options: EncapsulateOptions,
     more: tuple[str, ...],
@@ -201,7 +183,7 @@ def _warn_about(empty_layers: tuple[str, ...], unknown_objects: int, progress: P
 
 
 def _write_layers(
-    repository: OstreeRepository,
+    repository: CommitStore,
     drafts: list[_Draft],
     destination: Destination,
     options: EncapsulateOptions,
@@ -219,14 +201,14 @@ def _write_layers(
     weights = [_weight(repository, drafts[position]) for position in to_write]
     units = [
         LayerUnit(
-            repository.path,
+            repository.part(drafts[position].objects, has_metadata=drafts[position].tree is not None),
             options.layout,
             options.compressor,
             destination.blobs,
             drafts[position].objects,
             drafts[position].parents,
             previous.diff_ids(media_type),
-            _threads(weight, sum(weights), jobs),
+            threads_for(weight, sum(weights), jobs),
             drafts[position].tree,
         )
         for position, weight in zip(to_write, weights, strict=True)
@@ -244,55 +226,35 @@ def _write_layers(
             reports.append(_report_written(draft, made[position], previous, media_type))
     taken_over = [report.layer.descriptor for report in reports if report.how != BUILT]
     if previous.store is not None and taken_over:
-        _take_over(taken_over, previous.store, destination, jobs, progress)
+        take_over(taken_over, previous.store, destination, jobs, progress)
     return reports
 
 
-def _take_over(
-    descriptors: list[Descriptor], store: BlobStore, destination: Destination, jobs: int, progress: Progress
-) -> None:
-    units = [AdoptUnit(store, destination.blobs, descriptor) for descriptor in descriptors]
-    sizes = [descriptor.size for descriptor in descriptors]
-    progress.start("taking over layers", sum(sizes))
-    for size, _ in zip(sizes, parallel.run(adopt_unit, units, jobs=jobs, weights=sizes), strict=True):
-        progress.advance(size)
-
-
-def adopt_unit(unit: AdoptUnit) -> None:
-    """The work unit's function."""
-    unit.blobs.adopt(unit.store, unit.descriptor)
-
-
-def _weight(repository: OstreeRepository, draft: _Draft) -> int:
+def _weight(repository: CommitStore, draft: _Draft) -> int:
     """About how many bytes the layer's tar will have."""
     return sum(repository.estimated_size(item.checksum) + _TAR_BYTES_PER_OBJECT for item in draft.objects)
 
 
-def _threads(weight: int, total: int, jobs: int) -> int:
-    """How many threads compress a layer: the others' workers keep the cores busy unless it outweighs a core's share."""
-    return jobs if weight * jobs > total else 1
-
-
 def write_unit(unit: LayerUnit) -> LayerBytes:
     """The work unit's function."""
-    repository = open_repository(unit.repository)
+    with unit.part.opened() as objects:
 
-    def blocks() -> Iterator[bytes]:
-        for block in tar_blocks(_members(unit, repository)):
-            parallel.advance(len(block))
-            yield block
+        def blocks() -> Iterator[bytes]:
+            for block in tar_blocks(_members(unit, objects)):
+                parallel.advance(len(block))
+                yield block
 
-    return write_layer(blocks, unit.compressor, unit.blobs.create, known=unit.known, threads=unit.threads)
+        return write_layer(blocks, unit.compressor, unit.blobs.create, known=unit.known, threads=unit.threads)
 
 
-def _members(unit: LayerUnit, repository: OstreeRepository) -> Iterator[TarMember]:
+def _members(unit: LayerUnit, objects: Objects) -> Iterator[TarMember]:
     layout = unit.layout
     if unit.tree is None:
-        yield from encapsulated.chunk_layer(unit.objects, unit.parents, repository.open_file, layout)
+        yield from encapsulated.chunk_layer(unit.objects, unit.parents, objects.open_file, layout)
         return
-    detached = repository.read_detached_metadata(unit.tree.checksum)
-    yield from encapsulated.ostree_layer(unit.tree, detached, repository.read_metadata, layout)
-    yield from encapsulated.content(unit.objects, unit.parents, repository.open_file, layout)
+    detached = objects.read_detached_metadata(unit.tree.checksum)
+    yield from encapsulated.ostree_layer(unit.tree, detached, objects.read_metadata, layout)
+    yield from encapsulated.content(unit.objects, unit.parents, objects.open_file, layout)
 
 
 def _report_written(draft: _Draft, written: LayerBytes, previous: PreviousImage, media_type: str) -> LayerReport:

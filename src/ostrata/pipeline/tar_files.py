@@ -12,9 +12,10 @@ from ostrata.formats import encapsulated
 from ostrata.formats.encapsulated import Layout
 from ostrata.layers.writer import tar_blocks
 from ostrata.model.tar import TarMember
-from ostrata.pipeline.import_image import MAX_TAR, StagedLayer, publish_commit, stage_tar
+from ostrata.pipeline.import_commit import StagedLayer, publish_commit, stage_tar
 from ostrata.planning.contentmeta import plan_one_layer
 from ostrata.progress import SILENT, Progress
+from ostrata.sources.image import MAX_TAR
 from ostrata.sources.ostree_commit import read_commit_tree
 from ostrata.stores.ostree_repository import OstreeRepository
 from ostrata.stores.ostree_staging import StagePlace

@@ -5,6 +5,8 @@ Layers are applied in order, entry by entry, to a tree that is only names:
 * An entry replaces what has its name, with all that is below it. Only a directory on a directory keeps what is in it,
   and takes the new attributes, the extended ones included.
 * A directory that a layer only passes through keeps its attributes; where there is none, it is made, 0755 and 0:0.
+* A directory of the tree `below` keeps its extended attributes, whatever entries layers have for it: encapsulated
+  layers do not show them, so no build can have taken them away.
 * A whiteout hides what lower layers have, never what its own layer has, wherever in the layer it stands. A directory
   that stays only because its own layer passes through it is one that was made.
 * A hard link is one more name of what its target is at that moment, of a lower layer or earlier in its own; the
@@ -20,10 +22,10 @@ Work and memory are bounded: by the number of entries, by how deep directories n
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ostrata.errors import LimitError, MalformedError, OstrataError, escape
-from ostrata.model.tree import Attributes, Directory, Entry, RegularFile, Symlink, Tree
+from ostrata.model.tree import Attributes, Directory, Entry, RegularFile, Symlink, Tree, Xattrs
 from ostrata.sources.directory import SpecialFile
 from ostrata.sources.image_layer import Change, Finding, FindingCounter, LayerEntry, LayerIndex
 
@@ -84,13 +86,15 @@ class _Name:
 
 class _Directory:
     """A directory. `own` is the layer that gave the attributes, `touched` the last one with an entry in it or for it,
-    `clean` the last one of which it is known that nothing lower is in it any more."""
+    `clean` the last one of which it is known that nothing lower is in it any more. `hidden` are the extended attributes
+    that it had before all layers."""
 
-    __slots__ = ("attributes", "children", "clean", "own", "touched")
+    __slots__ = ("attributes", "children", "clean", "hidden", "own", "touched")
 
     def __init__(self, attributes: Attributes, layer: int) -> None:
         self.attributes = attributes
         self.children: dict[str, _Directory | _Name] = {}
+        self.hidden: Xattrs = ()
         self.own = self.touched = self.clean = layer
 
 
@@ -149,7 +153,7 @@ class Union:
                     where=escape(path[:100]),
                 )
             if isinstance(node, _Directory):
-                entries[path] = Directory(node.attributes)
+                entries[path] = Directory(_with_hidden(node))
             elif isinstance(node.entry, SpecialFile):
                 special[path] = node.entry
             else:
@@ -175,10 +179,13 @@ class Union:
     # Putting entries
 
     def _put_below(self, path: str, entry: Entry) -> None:
-        if isinstance(entry, Directory):
-            self._put_directory_at(path, entry.attributes)
-        else:
+        if not isinstance(entry, Directory):
             self._put(path, _Name(entry, self._layer))
+            return
+        self._put_directory_at(path, entry.attributes)
+        directory = self._find(path)
+        if isinstance(directory, _Directory):
+            directory.hidden = entry.attributes.xattrs
 
     def _put_directory(self, entry: LayerEntry, attributes: tuple[Attributes, ...]) -> None:
         self._put_directory_at(entry.path, attributes[entry.attributes])
@@ -357,8 +364,16 @@ class Union:
                     del directory.children[name]
 
     def _make_own(self, directory: _Directory) -> None:
+        directory.hidden = ()
         if directory.own != self._layer:
             directory.attributes, directory.own = IMPLIED, self._layer
+
+
+def _with_hidden(directory: _Directory) -> Attributes:
+    attributes = directory.attributes
+    shown = {name for name, _ in attributes.xattrs}
+    hidden = [pair for pair in directory.hidden if pair[0] not in shown]
+    return replace(attributes, xattrs=tuple(sorted([*attributes.xattrs, *hidden]))) if hidden else attributes
 
 
 def _as_bytes(name: str) -> bytes:

@@ -12,6 +12,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -120,6 +121,16 @@ class OstreeRepository:
 
     def _file_path(self, checksum: str) -> str:
         return f"{self._objects}{checksum[:2]}/{checksum[2:]}{self.reader.suffix}"
+
+    def part(self, _files: object = (), *, has_metadata: bool = True) -> OstreeRepository:
+        """Some objects for a worker: the repository itself, which is small."""
+        del has_metadata
+        return self
+
+    @contextmanager
+    def opened(self) -> Iterator[OstreeRepository]:
+        """The repository, which need not be opened again."""
+        yield self
 
     def has_commit(self, checksum: str) -> bool:
         return self.has_object("commit", checksum)

@@ -27,7 +27,8 @@ from ostrata.model.image import LAYER_GZIP, LAYER_TAR, LAYER_ZSTD
 from ostrata.model.ostree import Variant
 from ostrata.model.plan import Contentmeta
 from ostrata.pipeline.commit import CommitOptions, commit
-from ostrata.pipeline.encapsulate import BUILT, MAX_LAYERS, SAME_DIFF_ID, SAME_RECIPE, EncapsulateOptions, encapsulate
+from ostrata.pipeline.encapsulate import EncapsulateOptions, encapsulate
+from ostrata.pipeline.image_layers import BUILT, MAX_LAYERS, SAME_DIFF_ID, SAME_RECIPE
 from ostrata.pipeline.places import open_destination, open_image, open_previous
 from ostrata.pipeline.verify import verify
 from ostrata.sources.modifiers import Modifiers

@@ -30,7 +30,8 @@ from ostrata.errors import (
     UnsupportedError,
 )
 from ostrata.model.ostree import Variant
-from ostrata.pipeline.import_image import ImportedCommit, import_encapsulated, import_image
+from ostrata.pipeline.import_commit import ImportedCommit, import_encapsulated
+from ostrata.pipeline.import_image import import_image
 from ostrata.pipeline.places import open_image
 from ostrata.sources.ostree_commit import read_tree
 from ostrata.stores.ostree_repository import open_repository
@@ -59,7 +60,10 @@ def tars(
 def do_import(repo: Path, image: TarImage, *, mode: str = "bare-user", **options: object) -> ImportedCommit:
     init_repository(str(repo), mode)
     store, found = open_image(image.reference)
-    return import_image(str(repo), store, found, ref="a/ref", **options)  # type: ignore[arg-type]
+    result = import_image(str(repo), store, found, ref="a/ref", **options)  # type: ignore[arg-type]
+    assert result.commit is not None and result.merged is None
+    assert result.checksum == result.commit.checksum
+    return result.commit
 
 
 def files_below(top: Path) -> dict[str, bytes]:
@@ -254,16 +258,7 @@ def test_a_first_layer_in_another_place_is_read_and_refused(tmp_path: Path) -> N
         do_import(tmp_path / "repo", tar_image(tmp_path / "three", chunks))
 
 
-# Images with more in them
-
-
-def test_layers_on_top_are_left_out_with_a_warning(tmp_path: Path) -> None:
-    warnings = Warnings()
-    more = [tarbuilder.file_entry("usr/new", b"%d" % number) + END for number in range(2)]
-    image = tar_image(tmp_path / "image", [*tars(), *more], encapsulated=3)
-    found = do_import(tmp_path / "repo", image, progress=warnings)
-    assert (found.layers, warnings.messages) == (3, ["2 layers on top of the encapsulated commit are left out"])
-    holds(tmp_path / "repo")
+# Labels, and more than one image
 
 
 def test_a_label_with_another_commit_is_warned_about(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """Labels by a tree's policy, and what happens when they cannot be had."""
 
-import ctypes
 import os
 import pickle
 import stat
@@ -10,26 +9,14 @@ import pytest
 
 from ostrata.errors import AccessError, MalformedError, NotFoundError, UnsupportedError
 from ostrata.pipeline.commit import CommitOptions, commit
-from ostrata.sources.libselinux import LIBRARY
 from ostrata.sources.modifiers import Modifiers
 from ostrata.sources.ostree_source import open_commit
 from ostrata.sources.selinux import SelinuxPolicy, open_policy
 from ostrata.stores.ostree_repository import open_repository
 from ostrata.stores.ostree_writer import init_repository
-from selinux_policies import label, make_labelled_tree, make_policy
+from selinux_policies import label, make_labelled_tree, make_policy, needs_libselinux
 
 FILE, DIRECTORY, SYMLINK = stat.S_IFREG | 0o644, stat.S_IFDIR | 0o755, stat.S_IFLNK | 0o777
-
-
-def has_libselinux() -> bool:
-    try:
-        ctypes.CDLL(LIBRARY)
-    except OSError:
-        return False
-    return True
-
-
-needs_libselinux = pytest.mark.skipif(not has_libselinux(), reason="libselinux is not installed")
 
 
 def opened(root: Path, **options: int) -> SelinuxPolicy:

@@ -1,6 +1,7 @@
 """Repositories as they are read: five modes, parents, revisions, and everything that can be broken in them."""
 
 import os
+import pickle
 import socket
 import zlib
 from pathlib import Path
@@ -667,3 +668,9 @@ def test_a_device_in_an_archive_is_refused(archive):
     data[24:28] = (0o020644).to_bytes(4, "big")
     path.write_bytes(data)
     assert "the mode 20644" in error_of(content, archive, checksum, kind=MalformedError)
+
+
+def test_a_repository_that_was_read_can_be_sent_to_another_process(repository):
+    found = opened(repository)
+    read_everything(found)
+    assert pickle.loads(pickle.dumps(found)) == found
