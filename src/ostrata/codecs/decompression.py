@@ -43,7 +43,7 @@ def decompress(chunks: Iterable[bytes], media_type: str, *, limit: int | None) -
     """
     decode = _DECODERS.get(media_type)
     if decode is None:
-        raise UnsupportedError(f"{escape(media_type)} is not a layer media type that can be read")
+        raise UnsupportedError(f"{escape(media_type[:100])} is not a layer media type that can be read")
     return _limited(decode(_slices(chunks)), limit)
 
 

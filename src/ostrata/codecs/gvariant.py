@@ -15,15 +15,20 @@ order), Variant for v, None or the value for maybe types.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from ostrata.errors import MalformedError
+from ostrata.errors import LimitError, MalformedError, escape
 from ostrata.model.ostree import Variant
 
 MAX_DEPTH = 32
+MAX_TYPE = 1024
+"""Characters of the longest type: a variant brings its own."""
+MAX_VALUES = 1 << 20
+"""The most values inside each other and side by side: one takes a byte of data, and many times that in memory."""
+
 _FIXED = {
     "b": ("?", 1),
     "y": ("B", 1),
@@ -59,10 +64,14 @@ def encode(type_string: str, value: Any) -> bytes:
 
 
 def decode(type_string: str, data: bytes) -> Any:
-    """The value of `data`. Raises: MalformedError when `data` is not the normal form of a value of that type."""
+    """The value of `data`.
+
+    Raises: MalformedError when `data` is not the normal form of a value of that type; LimitError for too many values or
+    for a variant's type that is too long.
+    """
     kind = _parse_type(type_string)
     try:
-        value = _decode(kind, data, 0)
+        value = _decode(kind, data, _Bounds(MAX_VALUES))
     except (struct.error, UnicodeDecodeError, IndexError) as error:
         raise MalformedError(f"broken GVariant of type {type_string}: {error}") from error
     if encode(type_string, value) != data:
@@ -110,9 +119,11 @@ def array_ends(data: bytes) -> Sequence[int]:
 
 @lru_cache(maxsize=512)
 def _parse_type(text: str) -> _Type:
+    if len(text) > MAX_TYPE:
+        raise LimitError(f"expected a GVariant type of at most {MAX_TYPE} characters, found {len(text)}")
     kind, rest = _parse_one(text, 0)
     if rest:
-        raise MalformedError(f"'{text[:80]}' is not one GVariant type")
+        raise MalformedError(f"'{escape(text[:80])}' is not one GVariant type")
     return kind
 
 
@@ -132,7 +143,7 @@ def _parse_one(text: str, depth: int) -> tuple[_Type, str]:
         return _Type(first, (member,), member.alignment, None), rest
     if first in "({":
         return _parse_members(first, rest, depth)
-    raise MalformedError(f"unknown GVariant type '{text[:80]}'")
+    raise MalformedError(f"unknown GVariant type '{escape(text[:80])}'")
 
 
 def _parse_members(first: str, rest: str, depth: int) -> tuple[_Type, str]:
@@ -224,51 +235,57 @@ def _encode_tuple(kind: _Type, value: Any) -> bytes:
 # Decoding: lenient in detail, since `decode` compares the re-encoding; strict about bounds.
 
 
-def _decode(kind: _Type, data: bytes, depth: int) -> Any:
+class _Bounds:
+    """How many more values there may be."""
+
+    __slots__ = ("values",)
+
+    def __init__(self, values: int) -> None:
+        self.values = values
+
+    def take(self, depth: int) -> None:
+        """One more, inside of `depth` others."""
+        self.values -= 1
+        if self.values < 0:
+            raise LimitError(f"expected a GVariant of at most {MAX_VALUES:,} values, found more")
+        if depth > MAX_DEPTH:
+            raise MalformedError("a GVariant that nests too deeply")
+
+
+def _decode(kind: _Type, data: bytes, bounds: _Bounds, depth: int = 0) -> Any:
     code = kind.kind
-    if depth > MAX_DEPTH:
-        raise MalformedError("a GVariant that nests too deeply")
+    bounds.take(depth)
     if code in _FIXED:
         return struct.unpack(_FIXED[code][0], data)[0]
     if code in _STRINGS:
         return data[:-1].decode("utf-8")
     if code == "v":
-        return _decode_variant(data, depth)
+        return _decode_variant(data, bounds, depth)
     if code == "m":
-        return _decode_maybe(kind.members[0], data, depth)
+        return _decode_maybe(kind.members[0], data, bounds, depth)
     if code == "a":
-        return _decode_array(kind.members[0], data, depth)
-    return _decode_tuple(kind, data, depth)
+        return _decode_array(kind.members[0], data, bounds, depth)
+    return _decode_tuple(kind, data, bounds, depth)
 
 
-def _decode_variant(data: bytes, depth: int) -> Variant:
+def _decode_variant(data: bytes, bounds: _Bounds, depth: int) -> Variant:
     end = data.rfind(b"\0")
     if end < 0:
         raise MalformedError("a GVariant variant without a type")
     type_string = data[end + 1 :].decode("ascii", "replace")
-    return Variant(type_string, _decode(_parse_type(type_string), data[:end], depth + 1))
+    return Variant(type_string, _decode(_parse_type(type_string), data[:end], bounds, depth + 1))
 
 
-def _decode_maybe(member: _Type, data: bytes, depth: int) -> Any:
+def _decode_maybe(member: _Type, data: bytes, bounds: _Bounds, depth: int) -> Any:
     if not data:
         return None
-    return _decode(member, data if member.fixed_size else data[:-1], depth + 1)
+    return _decode(member, data if member.fixed_size else data[:-1], bounds, depth + 1)
 
 
-def _decode_array(member: _Type, data: bytes, depth: int) -> Any:
+def _decode_array(member: _Type, data: bytes, bounds: _Bounds, depth: int) -> Any:
     if member.kind == "y":
         return data
-    if member.fixed_size is not None:
-        step = member.fixed_size
-        pieces = [data[start : start + step] for start in range(0, len(data), step)]
-    else:
-        pieces = []
-        start = 0
-        for end in array_ends(data):
-            start = _align(start, member.alignment)
-            pieces.append(_slice(data, start, end))
-            start = end
-    items = [_decode(member, piece, depth + 1) for piece in pieces]
+    items = [_decode(member, piece, bounds, depth + 1) for piece in _elements(member, data)]
     if member.kind != "{":
         return items
     mapping = dict(items)
@@ -277,7 +294,19 @@ def _decode_array(member: _Type, data: bytes, depth: int) -> Any:
     return mapping
 
 
-def _decode_tuple(kind: _Type, data: bytes, depth: int) -> tuple[Any, ...]:
+def _elements(member: _Type, data: bytes) -> Iterator[bytes]:
+    if member.fixed_size is not None:
+        for start in range(0, len(data), member.fixed_size):
+            yield data[start : start + member.fixed_size]
+        return
+    start = 0
+    for end in array_ends(data):
+        start = _align(start, member.alignment)
+        yield _slice(data, start, end)
+        start = end
+
+
+def _decode_tuple(kind: _Type, data: bytes, bounds: _Bounds, depth: int) -> tuple[Any, ...]:
     if not kind.members:
         return ()
     width = offset_width(len(data))
@@ -296,7 +325,7 @@ def _decode_tuple(kind: _Type, data: bytes, depth: int) -> tuple[Any, ...]:
         else:
             table -= width
             end = int.from_bytes(_slice(data, table, table + width), "little")
-        values.append(_decode(member, _slice(data, start, end), depth + 1))
+        values.append(_decode(member, _slice(data, start, end), bounds, depth + 1))
         start = end
     return tuple(values)
 

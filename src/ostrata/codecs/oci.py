@@ -13,7 +13,7 @@ An index keeps everything that is not replaced: unknown keys, and entries of kin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ostrata.codecs import json
@@ -89,13 +89,20 @@ def encode_index(index: Index) -> bytes:
         return json.encode_canonical(index.document)
 
 
+def encode_platforms(images: Sequence[tuple[Descriptor, Platform]]) -> bytes:
+    """The index of images for several platforms, in their order."""
+    manifests = [_encode_entry(IndexEntry(descriptor, platform)) for descriptor, platform in images]
+    with within("index"):
+        return json.encode_canonical({"manifests": manifests, "mediaType": INDEX, "schemaVersion": 2})
+
+
 def encode_layout() -> bytes:
     """The ``oci-layout`` file."""
     return json.encode_canonical({"imageLayoutVersion": LAYOUT_VERSION})
 
 
-def tagged_entry(descriptor: Descriptor, platform: Platform, tag: str | None) -> IndexEntry:
-    """The index entry of a manifest."""
+def tagged_entry(descriptor: Descriptor, platform: Platform | None, tag: str | None) -> IndexEntry:
+    """The index entry of a manifest, or of an index for several platforms."""
     annotations = {} if tag is None else {REF_NAME: tag}
     named = Descriptor(descriptor.media_type, descriptor.digest, descriptor.size, annotations)
     return IndexEntry(named, platform)

@@ -39,7 +39,10 @@ _LEVEL = 9  # of libdeflate: Python's zlib is the distribution's, and digests mu
 
 @dataclass(frozen=True, slots=True)
 class CarriedLayer:
-    """A layer as a plan label knows it; `size` (bytes of its tar) decides which recipes are kept."""
+    """A layer as a plan label knows it; `size` (bytes of its tar) decides which recipes are kept.
+
+    `recipe` is empty where there is none.
+    """
 
     id: str
     name: str
@@ -79,7 +82,8 @@ def _encode_plan(layers: Sequence[CarriedLayer]) -> str:
 
 def _encode_recipes(layers: Sequence[CarriedLayer], budget: int) -> str:
     room = budget // 4 * 3 // _TOKEN_BYTES
-    largest = sorted(range(len(layers)), key=lambda index: -layers[index].size)[:room]
+    known = [index for index, layer in enumerate(layers) if layer.recipe]
+    largest = sorted(known, key=lambda index: -layers[index].size)[:room]
     tokens = [_token(layers[index]) for index in sorted(largest)]
     return base64.b64encode(b"".join(tokens)).decode("ascii")
 

@@ -15,7 +15,7 @@ from ostrata.codecs import oci
 from ostrata.errors import NotFoundError, UnsupportedError, escape, within
 from ostrata.model.image import Descriptor, Index, Platform
 from ostrata.stores.blobs import BlobDirectory
-from ostrata.stores.documents import write_documents
+from ostrata.stores.documents import write_documents, write_index
 from ostrata.stores.files import (
     TEMPORARY,
     locked,
@@ -73,13 +73,20 @@ class LayoutDestination:
     def write_image(self, config: bytes, manifest: bytes, platform: Platform) -> Descriptor:
         """See `protocols.Destination`."""
         with within(escape(self.path)):
-            descriptor = write_documents(self.blobs, config, manifest)
-            self.blobs.sync()
-            with locked(self.path):
-                index = _read_index(self.path)
-                entry = oci.tagged_entry(descriptor, platform, self.tag)
-                write_atomically(self.path, INDEX_FILE, oci.encode_index(oci.put_entry(index, entry)))
-            return descriptor
+            return self._publish(write_documents(self.blobs, config, manifest), platform)
+
+    def write_index(self, index: bytes) -> Descriptor:
+        """See `protocols.Destination`."""
+        with within(escape(self.path)):
+            return self._publish(write_index(self.blobs, index), None)
+
+    def _publish(self, descriptor: Descriptor, platform: Platform | None) -> Descriptor:
+        self.blobs.sync()
+        with locked(self.path):
+            index = _read_index(self.path)
+            entry = oci.tagged_entry(descriptor, platform, self.tag)
+            write_atomically(self.path, INDEX_FILE, oci.encode_index(oci.put_entry(index, entry)))
+        return descriptor
 
 
 def _read_index(path: str) -> Index:

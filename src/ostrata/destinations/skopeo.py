@@ -64,11 +64,17 @@ class SkopeoDestination:
 
     def write_image(self, config: bytes, manifest: bytes, platform: Platform) -> Descriptor:
         """See `protocols.Destination`; the digest is the one that the destination has."""
-        written = self._layout.write_image(config, manifest, platform)
+        return self._copy(self._layout.write_image(config, manifest, platform))
+
+    def write_index(self, index: bytes) -> Descriptor:
+        """See `protocols.Destination`: all of its images are copied."""
+        return self._copy(self._layout.write_index(index), "--all")
+
+    def _copy(self, written: Descriptor, *options: str) -> Descriptor:
         digest_file = os.path.join(self._scratch, "digest")
         authfile = ["--authfile", self._authfile] if self._authfile else []
         source = f"oci:{self._layout.path}:{_TAG}"
-        self._run("copy", *authfile, "--digestfile", digest_file, "--", source, str(self.reference))
+        self._run("copy", *options, *authfile, "--digestfile", digest_file, "--", source, str(self.reference))
         text = read_limited(digest_file, _MAX_DIGEST_FILE).decode("ascii", "replace").strip()
         with within("skopeo's digest file"):
             return Descriptor(written.media_type, Digest.parse(text), written.size)

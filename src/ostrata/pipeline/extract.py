@@ -132,26 +132,15 @@ def _destination(directory: str, in_use: bool) -> Iterator[str]:
     parent, label = os.path.dirname(directory), label_of(directory)
     remove_stale(parent, label)
     with TemporaryDirectory(parent, label) as temporary:
+        yield temporary.path
+        with within(escape(directory)):
+            os.rename(temporary.path, directory)
         try:
-            yield temporary.path
-            with within(escape(directory)):
-                os.rename(temporary.path, directory)
+            sync_directory(parent)
         except BaseException:
-            _open_up(temporary.path)
-            raise
-        sync_directory(parent)
-
-
-def _open_up(root: str) -> None:
-    """Let directories that are closed to us be removed: all of them are ours."""
-    for _, names, _, descriptor in os.fwalk(root):
-        for name in names:
             with suppress(OSError):
-                found = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=descriptor)
-                try:
-                    os.chmod(f"/proc/self/fd/{found}", 0o700)
-                finally:
-                    os.close(found)
+                os.rename(directory, temporary.path)  # a name that may not last is not given
+            raise
 
 
 def _sync(root: str) -> None:

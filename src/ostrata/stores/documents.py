@@ -1,10 +1,10 @@
-"""Config and manifest into a directory of blobs, as the last two blobs of an image."""
+"""Config and manifest into a directory of blobs, as the last two blobs of an image; and an index of such images."""
 
 from __future__ import annotations
 
 from ostrata.codecs import oci
 from ostrata.errors import within
-from ostrata.model.image import Descriptor, Manifest
+from ostrata.model.image import INDEX, Descriptor, Manifest
 from ostrata.stores.blobs import BlobDirectory, missing_blob
 
 
@@ -20,8 +20,19 @@ def write_documents(blobs: BlobDirectory, config: bytes, manifest: bytes) -> Des
     return Descriptor(decoded.media_type, digest, len(manifest))
 
 
+def write_index(blobs: BlobDirectory, index: bytes) -> Descriptor:
+    """Write the index of images that are there. Returns its descriptor. Raises: NotFoundError, AccessError."""
+    for entry in oci.decode_index(index).entries:
+        _check_there(blobs, entry.descriptor)
+    return Descriptor(INDEX, blobs.write(index), len(index))
+
+
 def _check_complete(blobs: BlobDirectory, manifest: Manifest) -> None:
     for descriptor in (manifest.config, *manifest.layers):
-        if not blobs.has(descriptor.digest, descriptor.size):
-            with within(f"blob {descriptor.digest}"):
-                raise missing_blob()
+        _check_there(blobs, descriptor)
+
+
+def _check_there(blobs: BlobDirectory, descriptor: Descriptor) -> None:
+    if not blobs.has(descriptor.digest, descriptor.size):
+        with within(f"blob {descriptor.digest}"):
+            raise missing_blob()

@@ -20,6 +20,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from io import FileIO
 from types import TracebackType
 from typing import TypeVar
 
@@ -165,10 +166,13 @@ class TreeWriter:
     def copy(self, existing: str, path: str, attributes: Attributes) -> None:
         """Write a file with the content of the one at `existing`, in place of a link."""
         with self._at(existing) as first:
-            source = os.open(first, _READ, dir_fd=self._directory)
-        with open(source, "rb", buffering=0) as file:
-            self.write_file(path, attributes, iter(lambda: file.read(_COPY_PIECE), b""))
+            source = open(first, "rb", buffering=0, opener=self._open_to_read)
+        with source as file:
+            self.write_file(path, attributes, _pieces(file, existing))
         self.unset.append(Unset(path, "too many links", copy_of=existing))
+
+    def _open_to_read(self, name: str, _: int) -> int:
+        return os.open(name, _READ, dir_fd=self._directory)
 
     def finish_directory(self, path: str, attributes: Attributes) -> None:
         """Give a directory its attributes. Those below it come first: afterwards it may be closed to us."""
@@ -259,6 +263,12 @@ class TreeWriter:
     def _note(self, path: str, notes: _Notes) -> None:
         if notes.reasons:
             self.unset.append(Unset(path, ", ".join(notes.reasons), notes.owner, notes.mode, tuple(notes.xattrs)))
+
+
+def _pieces(file: FileIO, path: str) -> Iterator[bytes]:
+    with within(f"/{escape(path)}"):
+        while piece := file.read(_COPY_PIECE):
+            yield piece
 
 
 def _set_owner(notes: _Notes, attributes: Attributes, change: Callable[[int, int], None]) -> tuple[bool, bool]:

@@ -27,6 +27,7 @@ from ostrata.stores.oci_layout import INDEX_FILE, LAYOUT_FILE, MAX_LAYOUT_FILE
 MAX_MEMBERS = 65536
 MAX_NAME_DATA = 1 << 20
 
+_LINKS = "12"
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"\xfd7zXZ": "xz", b"BZh": "bzip2"}
 
 
@@ -52,15 +53,19 @@ class OciArchive:
 
     def open_blob(self, digest: Digest) -> BinaryIO:
         """The blob's bytes, not verified. Raises: NotFoundError, AccessError."""
-        member = self.members.get(_blob(digest))
+        member = self.blob_member(digest)
         if member is None:
             raise missing_blob()
         return open_region(open_regular(self.path), member.offset, member.size)
 
     def blob_size(self, digest: Digest) -> int | None:
         """In bytes; None when the blob is not there."""
-        member = self.members.get(_blob(digest))
+        member = self.blob_member(digest)
         return None if member is None else member.size
+
+    def blob_member(self, digest: Digest) -> Member | None:
+        """Where the blob lies; None when it is not there."""
+        return self.members.get(_blob(digest))
 
     def blob_path(self, digest: Digest) -> str | None:
         """None: a blob in an archive is not a file."""
@@ -83,8 +88,8 @@ def open_archive(path: str) -> OciArchive:
     UnsupportedError for a compressed one or something that is no file.
     """
     with open(open_regular(path), "rb") as file, within(escape(path)):
-        _refuse_compressed(file)
-        archive = OciArchive(path, _list_members(file))
+        refuse_compressed(file)
+        archive = OciArchive(path, list_members(file))
         try:
             oci.decode_layout(archive._read(LAYOUT_FILE, MAX_LAYOUT_FILE))
         except NotFoundError:
@@ -96,7 +101,8 @@ def _blob(digest: Digest) -> str:
     return f"blobs/{digest.algorithm}/{digest.encoded}"
 
 
-def _refuse_compressed(file: BinaryIO) -> None:
+def refuse_compressed(file: BinaryIO) -> None:
+    """Raises: UnsupportedError for an archive that is compressed."""
     start = file.read(8)
     for magic, name in _COMPRESSED.items():
         if start.startswith(magic):
@@ -104,7 +110,8 @@ def _refuse_compressed(file: BinaryIO) -> None:
     file.seek(0)
 
 
-def _list_members(file: BinaryIO) -> dict[str, Member]:
+def list_members(file: BinaryIO, *, passes_over_links: bool = False) -> dict[str, Member]:
+    """The regular files of the archive. Raises: MalformedError, UnsupportedError, LimitError."""
     size = os.fstat(file.fileno()).st_size
     members: dict[str, Member] = {}
     overrides: dict[str, str] = {}
@@ -121,7 +128,8 @@ def _list_members(file: BinaryIO) -> dict[str, Member]:
             header = _overridden(header, overrides)
             overrides = {}
             _check_fits(header, offset, size)
-            _add_member(members, header, offset)
+            if not (passes_over_links and header.kind in _LINKS):
+                _add_member(members, header, offset)
         file.seek(offset + padded(header.size))
     return members
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from ostrata.codecs import gvariant
-from ostrata.errors import MalformedError
+from ostrata.errors import LimitError, MalformedError
 from ostrata.model.ostree import Variant
 
 # Serialised by GLib 2.74 (g_variant_new_parsed, g_variant_get_data), little-endian.
@@ -91,3 +91,26 @@ def test_nested_variants_have_a_bound() -> None:
 def test_a_value_that_does_not_fit_its_type_is_refused(kind: str, value: object) -> None:
     with pytest.raises(MalformedError):
         gvariant.encode(kind, value)
+
+
+@pytest.mark.parametrize("type_string", [b"\x1b[31m", b"s\n\x07", b"\xff\xfe"])
+def test_a_hostile_type_is_escaped_in_messages(type_string: bytes) -> None:
+    with pytest.raises(MalformedError) as caught:
+        gvariant.decode("v", b"\0" + b"\0" + type_string)
+    assert str(caught.value).isprintable()
+
+
+def test_a_variants_type_has_a_bound() -> None:
+    """Each character of it would take more room, and time, than a byte of data."""
+    data = b"\1" * 10_000_000 + b"\0(" + b"y" * 10_000_000 + b")"
+    with pytest.raises(LimitError, match="a GVariant type of at most 1024 characters, found 10000002"):
+        gvariant.decode("v", data)
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"), [("ab", bytes(3000)), ("a(y)", bytes(3000)), ("a()", bytes(3000)), ("aay", bytes(60_000))]
+)
+def test_the_number_of_values_has_a_bound(kind: str, data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gvariant, "MAX_VALUES", 1000)
+    with pytest.raises(LimitError, match="at most 1,000 values"):
+        gvariant.decode(kind, data)

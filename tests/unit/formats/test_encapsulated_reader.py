@@ -259,6 +259,35 @@ VIOLATIONS = {
     ),
     "a commit in a chunk": (chunk(metadata("commit", COMMIT)), "a commit object in a layer that is not the first"),
     "a dirtree in a chunk": (chunk(metadata("dirtree", b"\0")), "a metadata object in a layer that is not the first"),
+    "a dirmeta in a chunk": (
+        chunk(metadata("dirmeta", dirmeta_bytes(TREE[""]))),
+        "a metadata object in a layer that is not the first",
+    ),
+    "detached metadata in a chunk": (
+        chunk(file_entry(object_path("commitmeta", COMMIT_SUM), b"")),
+        "a metadata object in a layer that is not the first",
+    ),
+    "a symlink as a link": (
+        chunk(symlink_entry(object_path("file-xattrs-link", SH_SUM), b"x")),
+        "expected a file or a hard link, found a symlink",
+    ),
+    "a link that is too large": (
+        chunk(file_entry(object_path("file-xattrs-link", SH_SUM), bytes((1 << 20) + 1))),
+        "extended attributes of at most 1048576 bytes",
+    ),
+    "a link that holds no xattrs": (
+        chunk(file_entry(object_path("file-xattrs-link", SH_SUM), b"none"), entry(SH_SUM, SH)),
+        "a GVariant array's offsets",
+    ),
+    "a link that leads out": (
+        chunk(link_entry(object_path("file-xattrs-link", SH_SUM), "../" + object_path("file-xattrs", NO_XATTRS))),
+        "leads upwards",
+    ),
+    "xattrs that are no file": (
+        chunk(symlink_entry(object_path("file-xattrs", NO_XATTRS), b"x")),
+        "expected a file, found a symlink",
+    ),
+    "xattrs that are none": (chunk(metadata("file-xattrs", b"none")), "a GVariant array's offsets"),
     "format version 0": (chunk(file_entry(f"{REPO}/xattrs/{NO_XATTRS}", b"")), "format version 0"),
     "a target that is not UTF-8": (
         chunk(link(SH_SUM, SH), symlink_entry(object_path("file", SH_SUM), b"\xff")),
@@ -280,7 +309,7 @@ FIRST_VIOLATIONS = {
         skeleton() + file_entry(object_path("commit", PING_SUM), COMMIT) + END,
         "corrupted commit object",
     ),
-    "no commit in the commit": (skeleton() + metadata("commit", b"no commit") + END, ""),
+    "no commit in the commit": (skeleton() + metadata("commit", b"no commit") + END, "a GVariant member lies outside"),
     "a dirtree of another checksum": (
         first_layer(file_entry(object_path("dirtree", PING_SUM), b"\0")),
         "corrupted dirtree object",
@@ -301,7 +330,10 @@ FIRST_VIOLATIONS = {
         first_layer(*[file_entry(object_path("commitmeta", COMMIT_SUM), b"")] * 2),
         "detached metadata twice",
     ),
-    "detached metadata that is none": (first_layer(file_entry(object_path("commitmeta", COMMIT_SUM), b"none")), ""),
+    "detached metadata that is none": (
+        first_layer(file_entry(object_path("commitmeta", COMMIT_SUM), b"none")),
+        "a GVariant array's offsets",
+    ),
 }
 
 
