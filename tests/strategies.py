@@ -39,30 +39,31 @@ TARGETS = st.sampled_from(
     ]
 ) | st.text(_CHARACTERS | st.just("/"), min_size=1, max_size=150)
 
-_FILES = st.builds(
+FILES = st.builds(
     lambda mode, uid, gid, xattrs, data: Node("file", mode, uid, gid, xattrs, data),
     MODES, IDS, IDS, XATTRS, st.binary(max_size=40) | st.sampled_from([b"", b"x" * 511, b"x" * 512, b"x" * 513]),
 )  # fmt: skip
-_SYMLINKS = st.builds(
+SYMLINKS = st.builds(
     lambda uid, xattrs, target: Node("symlink", 0o777, uid, 0, xattrs, target.encode()), IDS, XATTRS, TARGETS
 )
-_DIRECTORIES = st.builds(
+DIRECTORIES = st.builds(
     lambda mode, uid, gid, xattrs: Node("directory", mode, uid, gid, xattrs), MODES, IDS, IDS, XATTRS
 )
+NODES = FILES | SYMLINKS | DIRECTORIES
 
 
 @st.composite
 def trees(draw: st.DrawFn, targets_are_plain: bool = True) -> dict[str, Node]:
     """A tree of `tarbuilder`; with `targets_are_plain` none of the symlink targets that the tar crate damages."""
-    tree = {"": draw(_DIRECTORIES)}
-    twins = draw(st.lists(_FILES, min_size=1, max_size=3))
+    tree = {"": draw(DIRECTORIES)}
+    twins = draw(st.lists(FILES, min_size=1, max_size=3))
     directories = [""]
     for _ in range(draw(st.integers(0, 12))):
         parent = draw(st.sampled_from(directories))
         path = (parent + "/" if parent else "") + draw(NAMES)
         if path in tree or len(path.encode()) > 900:
             continue
-        node = draw(_DIRECTORIES | _FILES | _SYMLINKS | st.sampled_from(twins))
+        node = draw(NODES | st.sampled_from(twins))
         if targets_are_plain and node.kind == "symlink" and is_damaged(node.data):
             continue
         tree[path] = node

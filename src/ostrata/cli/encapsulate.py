@@ -7,6 +7,7 @@ how}], reused {layers, bytes}, built {layers, bytes}; sizes in bytes.
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,15 +23,20 @@ from ostrata.cli.common import (
     repo_option,
 )
 from ostrata.cli.planning_options import (
+    LABEL_NAMES,
     PLANNING_NAMES,
+    label_options,
     open_plan_source,
     plan_options,
     planning_options,
+    read_label_options,
     read_previous,
 )
 
 if TYPE_CHECKING:
+    from ostrata.pipeline.build_plain import PlainResult
     from ostrata.pipeline.encapsulate import EncapsulateOptions, EncapsulateResult
+    from ostrata.pipeline.previous import PreviousImage
 
 EPILOG = """\b
 Examples:
@@ -38,13 +44,14 @@ Examples:
   ostrata encapsulate --repo repo os/stable oci-archive:os.tar --contentmeta meta.json --compression zstd
   ostrata encapsulate --repo repo os/stable oci:image:new --contentmeta meta.json --previous oci:image:old
   ostrata encapsulate --repo repo os/stable oci:image:new --plan --max-layers 64 --previous oci:image:old
+  ostrata encapsulate --repo repo os/stable oci:image:new --plan --version '41.<date>' -l 'kernel=<version:linux>'
   ostrata encapsulate --repo repo os/stable docker://registry.example/os:latest --authfile auth.json
 
 \b
 Destinations: oci:PATH[:TAG] and oci-archive:PATH[:TAG]; every other transport of skopeo, through skopeo.
 """
 
-NEED_PLAN = ("map_file", "history_file", "by_package", "plan_clock", "previous_required", "require_packages")
+ONLY_WITH_PLAN = PLANNING_NAMES + LABEL_NAMES
 
 GO_ARCHITECTURES = {
     "x86_64": "amd64",
@@ -78,11 +85,24 @@ GO_ARCHITECTURES = {
 @click.option("--compression", type=click.Choice(["gzip", "zstd", "none"]), default="gzip", show_default=True)
 @click.option("--compression-level", type=int, metavar="N", help="The compressor's level.  [default: gzip 6, zstd 3]")
 @click.option("--compression-fast", is_flag=True, help="The compressor's fastest level.")
-@click.option("--previous", metavar="IMAGE", help="Take unchanged layers from this image (oci: or oci-archive:).")
+@click.option(
+    "--previous",
+    metavar="IMAGE",
+    help="Take unchanged layers from this image (oci: or oci-archive:). With --plan, carry its plan on; that can also "
+    "be an image elsewhere, or a contentmeta file, which have no layers to take.",
+)
 @click.option("--plan", "plans", is_flag=True, help="Plan the layers now, carrying on the plan of --previous.")
 @planning_options
+@label_options
 @click.option("--created", metavar="TIME", help="RFC 3339.  [default: the contentmeta's, else the commit's]")
-@click.option("-l", "--label", "labels", multiple=True, metavar="K=V", help="Set a label; K- removes one. Repeatable.")
+@click.option(
+    "-l",
+    "--label",
+    "labels",
+    multiple=True,
+    metavar="K=V",
+    help="Set a label; K- removes one. With --plan, V is a template. Repeatable.",
+)
 @click.option("--config", metavar="FILE", help="A JSON file with the image config's `config` object to start from.")
 @click.option("--copymeta", multiple=True, metavar="KEY", help="Copy the commit's metadata KEY to a label. Repeatable.")
 @click.option("--copymeta-opt", multiple=True, metavar="KEY", help="The same, if the commit has KEY. Repeatable.")
@@ -93,10 +113,16 @@ GO_ARCHITECTURES = {
 @jobs_option
 @quiet_option
 @json_option
-def command(as_json: bool, quiet: bool, **options: Any) -> None:
-    """Write commit REV as an OCI image to DEST; its layers follow a contentmeta file. Prints the manifest's digest."""
+@click.pass_context
+def command(ctx: click.Context, /, as_json: bool, quiet: bool, **options: Any) -> None:
+    """Write commit REV as an OCI image to DEST. Prints the manifest's digest.
+
+    Its layers follow a contentmeta file, or are planned with --plan, whose options are those of `ostrata plan`.
+    """
+    if not options["plans"]:
+        _refuse_options_of_plans(ctx)
     with open_progress(quiet) as progress:
-        result = run(progress=progress, **options)
+        result = run(progress=progress, quiet=quiet, **options)
     if as_json:
         print_json(to_json(result))
         return
@@ -116,6 +142,7 @@ def run(
     tmpdir: str | None,
     jobs: int,
     progress: Any,
+    quiet: bool = False,
     **options: Any,
 ) -> EncapsulateResult:
     """Encapsulate as the options say; shared with `container encapsulate`."""
@@ -123,20 +150,21 @@ def run(
     from ostrata.pipeline.places import open_destination, open_previous
     from ostrata.stores.ostree_repository import open_repository
 
-    planning = {name: options.pop(name) for name in PLANNING_NAMES if name in options}
-    chosen = _options(**options)
-    if not plans and any(planning.get(name) for name in NEED_PLAN):
-        raise click.UsageError("Options about planning need --plan.")
+    planning = {name: options.pop(name) for name in ONLY_WITH_PLAN if name in options}
+    chosen = image_options(**options)
     if plans:
-        chosen = _planned(chosen, planning | {"repo": repo, "previous": previous, "jobs": jobs}, rev, progress)
-    before = open_previous(previous, progress)
+        planning |= {"repo": repo, "previous": previous, "jobs": jobs, "authfile": authfile, "quiet": quiet}
+        chosen = _planned(chosen, planning, rev, progress)
+        before = layers_of_previous(previous, progress)
+    else:
+        before = open_previous(previous, progress)
     with open_destination(dest, authfile=authfile, tmpdir=tmpdir) as destination:
         return encapsulate(
             open_repository(repo), rev, destination, chosen, previous=before, jobs=jobs, progress=progress
         )
 
 
-def _options(
+def image_options(
     *,
     contentmeta: str | None,
     unmapped: str | None,
@@ -149,6 +177,7 @@ def _options(
     arch: str | None,
     **config: Any,
 ) -> EncapsulateOptions:
+    """The options as the library takes them."""
     from ostrata.formats.encapsulated import BOOTC, Layout
     from ostrata.layers.compressors import compressor
     from ostrata.pipeline.encapsulate import EncapsulateOptions
@@ -169,21 +198,52 @@ def _options(
 
 
 def _planned(options: EncapsulateOptions, planning: dict[str, Any], rev: str, progress: Any) -> EncapsulateOptions:
-    """The same options with a contentmeta made for the commit."""
+    """The same options with a contentmeta made for the commit, and labels filled in."""
     from dataclasses import replace
 
     from ostrata.pipeline.plan import plan_tree
 
     if options.contentmeta is not None:
         raise click.UsageError("--plan and --contentmeta exclude each other.")
+    given = options.config.labels
+    labels = read_label_options(planning | {"labels": [f"{key}={text}" for key, text in given if text is not None]})
     previous = read_previous(planning)
     planned = open_plan_source(rev, planning, progress)
-    result = plan_tree(planned, plan_options(planning, planned.timestamp), previous, progress=progress)
+    result = plan_tree(planned, plan_options(planning, planned.timestamp, labels), previous, progress=progress)
     for note in result.notes:
         progress.warn(note)
-    if result.previous is not None:
+    if result.previous is not None and not planning["quiet"]:
         click.echo(f"ostrata: {result.previous}", err=True)
-    return replace(options, contentmeta=result.contentmeta)
+    filled = dict(result.contentmeta.labels)
+    own = {key: text for key, text in filled.items() if key not in dict(given)}
+    return replace(
+        options,
+        contentmeta=replace(result.contentmeta, labels=own),
+        config=replace(options.config, labels=tuple((key, text and filled[key]) for key, text in given)),
+    )
+
+
+def _refuse_options_of_plans(ctx: click.Context) -> None:
+    from click.core import ParameterSource
+
+    for parameter in ctx.command.params:
+        name = parameter.name or ""
+        if name in ONLY_WITH_PLAN and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{parameter.opts[-1]} needs --plan.")
+
+
+def layers_of_previous(previous: str | None, progress: Any) -> PreviousImage:
+    """What layers can be taken from; what keeps an image from being read was told when it was asked for its plan."""
+    from ostrata.errors import OstrataError
+    from ostrata.pipeline.places import open_previous
+    from ostrata.pipeline.previous import NO_PREVIOUS
+    from ostrata.stores.reference import parse_reference
+
+    try:
+        native = previous is not None and parse_reference(previous).is_native
+        return open_previous(previous, progress) if native else NO_PREVIOUS
+    except OstrataError:
+        return NO_PREVIOUS
 
 
 def _config_options(
@@ -205,7 +265,7 @@ def _config_options(
             parse_rfc3339(created)
     return ConfigOptions(
         created=created,
-        labels=tuple(map(_label, labels)),
+        labels=tuple(map(parse_label, labels)),
         base=read_base_config(config) if config is not None else {},
         copymeta=copymeta,
         copymeta_optional=copymeta_opt,
@@ -213,7 +273,8 @@ def _config_options(
     )
 
 
-def _label(text: str) -> tuple[str, str | None]:
+def parse_label(text: str) -> tuple[str, str | None]:
+    """``K=V`` or ``K-``. Raises: click.BadParameter."""
     key, equals, value = text.partition("=")
     if equals and key:
         return key, value
@@ -228,16 +289,20 @@ def host_architecture() -> str:
     return GO_ARCHITECTURES.get(machine, machine)
 
 
-def to_json(result: EncapsulateResult) -> dict[str, Any]:
-    """The document of --json."""
+def _name(annotations: Mapping[str, str]) -> str | None:
+    return annotations.get("ostree.components", annotations.get("ostrata.components"))
+
+
+def to_json(result: EncapsulateResult | PlainResult) -> dict[str, Any]:
+    """The document of --json; `commit` is null in a plain image."""
     built, reused = _totals(result)
     return {
-        "commit": result.commit,
+        "commit": getattr(result, "commit", None),
         "manifest": {"digest": str(result.manifest.digest), "size": result.manifest.size},
         "layers": [
             {
                 "id": report.layer.created_by,
-                "name": report.layer.descriptor.annotations.get("ostree.components"),
+                "name": _name(report.layer.descriptor.annotations),
                 "digest": str(report.layer.descriptor.digest),
                 "size": report.layer.descriptor.size,
                 "diff_id": str(report.layer.diff_id),
@@ -251,7 +316,7 @@ def to_json(result: EncapsulateResult) -> dict[str, Any]:
     }
 
 
-def summary(result: EncapsulateResult) -> str:
+def summary(result: EncapsulateResult | PlainResult) -> str:
     """One line for people: what was built, what was taken over and why."""
     from collections import Counter
 
@@ -264,7 +329,7 @@ def summary(result: EncapsulateResult) -> str:
     return line
 
 
-def _totals(result: EncapsulateResult) -> tuple[dict[str, int], dict[str, int]]:
+def _totals(result: EncapsulateResult | PlainResult) -> tuple[dict[str, int], dict[str, int]]:
     built = [report for report in result.layers if report.how == "built"]
     reused = [report for report in result.layers if report.how != "built"]
 

@@ -110,8 +110,8 @@ def describe(found: Explanation) -> Iterator[str]:
     if found.twins:
         yield f"  same file  {_list([f'/{escape(path)}' for path in found.twins])}"
     yield (
-        f"  component  {escape(component.name)}: {len(component.paths)} paths, {format_size(component.size)}, "
-        f"about {format_size(component.compressed_size)} compressed"
+        f"  component  {escape(component.name)}: {_count(len(component.paths), 'path')}, "
+        f"{format_size(component.size)}, about {format_size(component.compressed_size)} compressed"
     )
     if found.packages:
         yield f"  packages   {_list([escape(f'{package.name} {package.version}') for package in found.packages])}"
@@ -119,7 +119,7 @@ def describe(found: Explanation) -> Iterator[str]:
     if component.exclusive is not None:
         yield f"  exclusive  it asks for the layer {escape(component.exclusive)}"
     yield (
-        f"  layer      {found.layer}: {len(found.layer_components)} components, about "
+        f"  layer      {found.layer}: {_count(len(found.layer_components), 'component')}, about "
         f"{format_size(layer.compressed_size)} compressed, changes in {100 * layer.weekly_chance:.1f} % of all weeks"
     )
     others = [escape(name) for name in found.layer_components if name != component.name]
@@ -130,10 +130,14 @@ def describe(found: Explanation) -> Iterator[str]:
 def _updates(found: Explanation) -> str:
     component = found.component
     if component.interval is not None:
-        return f"taken to come every {component.interval:g} days"
+        return f"taken to come every {f'{component.interval:g} days' if component.interval != 1 else 'day'}"
     if not component.updates:
         return "none are known: taken to come as often as those of all components in the mean"
     return f"{len(component.updates)} known, the last on {component.updates[-1].isoformat()}"
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def _list(items: list[str]) -> str:

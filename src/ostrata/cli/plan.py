@@ -1,10 +1,10 @@
 """`ostrata plan`: which files should share a layer?
 
-The fields of --json are stable: strategy, max_layers, clock, coverage {paths, all_paths, bytes, all_bytes}, layers
-[{id, components, size, compressed_size, weekly_chance, weekly_bytes}], carried (null without a previous plan) {layers,
-all_layers, kept, renamed, joined, new, gone, repeated, given_up}, rebalanced (null) {weekly_bytes_before,
-weekly_bytes_after, moved, once_bytes}, steps [{max_layers, weekly_bytes}], previous (a line, or null), labels, notes;
-sizes in bytes.
+The fields of --json are stable: strategy, max_layers, clock, coverage {paths, all_paths, bytes, all_bytes, percent (of
+bytes)}, layers [{id, components, size, compressed_size, weekly_chance, weekly_bytes}], carried (null without a previous
+plan) {layers, all_layers, kept, renamed, joined, new, gone, repeated, given_up}, rebalanced (null)
+{weekly_bytes_before, weekly_bytes_after, moved, once_bytes}, steps [{max_layers, weekly_bytes}], previous (a line, or
+null), labels, notes; sizes in bytes.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ from ostrata.cli.common import (
     quiet_option,
 )
 from ostrata.cli.planning_options import (
-    moment,
+    label_options,
     open_plan_source,
     plan_options,
     planning_options,
+    read_label_options,
     read_previous,
     source_options,
 )
@@ -36,7 +37,6 @@ from ostrata.cli.planning_options import (
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ostrata.pipeline.labels import LabelOptions
     from ostrata.pipeline.plan import TreePlan
 
 EPILOG = """\b
@@ -57,15 +57,7 @@ _SHOWN = 3
 @click.option("--previous", metavar="IMAGE|FILE", help="Carry on the plan of this image, or contentmeta file.")
 @planning_options
 @click.option("-l", "--label", "labels", multiple=True, metavar="K=TEMPLATE", help="A label of the image. Repeatable.")
-@click.option(
-    "--version", metavar="TEMPLATE", help="The image's version; a number is added if it is the previous one's."
-)
-@click.option("--pretty", metavar="TEXT", help="What <pretty> becomes.")
-@click.option("--changelog", metavar="TEMPLATE", help="What <changelog> becomes, its own tags filled in.")
-@click.option("--formatter", "formatters", multiple=True, metavar="NAME=LINE", help="A line of <commits> or <pkgupd>.")
-@click.option("--revision", metavar="REV", help="The git revision that the image is built from.")
-@click.option("--git-dir", metavar="DIR", help="The git repository with the commits for <commits>.")
-@click.option("--rechunk-label", is_flag=True, help="Write the label dev.hhd.rechunk.info too.")
+@label_options
 @authfile_option
 @jobs_option
 @quiet_option
@@ -77,7 +69,7 @@ def command(source: str, output: str | None, quiet: bool, as_json: bool, **given
     """
     from ostrata.pipeline.plan import plan_tree, write_contentmeta
 
-    labels = _label_options(given)
+    labels = read_label_options(given)
     with open_progress(quiet or as_json) as progress:
         previous = read_previous(given)
         planned = open_plan_source(source, given, progress)
@@ -96,43 +88,15 @@ def command(source: str, output: str | None, quiet: bool, as_json: bool, **given
 source_options(command)
 
 
-def _label_options(given: dict[str, Any]) -> LabelOptions:
-    from ostrata.pipeline.labels import LabelOptions
-    from ostrata.planning.labels import DEFAULT_FORMATS
-
-    formats = dict(_pair(text, "--formatter") for text in given["formatters"])
-    for name in formats:
-        if name not in DEFAULT_FORMATS:
-            known = ", ".join(DEFAULT_FORMATS)
-            raise click.BadParameter(f"no line is called '{name}'; there are: {known}", param_hint="--formatter")
-    return LabelOptions(
-        templates=tuple(_pair(text, "--label") for text in given["labels"]),
-        moment=moment(),
-        version=given["version"],
-        pretty=given["pretty"],
-        changelog=given["changelog"],
-        revision=given["revision"],
-        git_directory=given["git_dir"],
-        formats={name: line.replace("\\n", "\n") for name, line in formats.items()},
-        rechunk_label=given["rechunk_label"],
-    )
-
-
-def _pair(text: str, option: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not name or not equals:
-        raise click.BadParameter(f"expected NAME=TEXT, found '{text}'", param_hint=option)
-    return name, value
-
-
 def to_json(result: TreePlan) -> dict[str, Any]:
     """The document of --json."""
     rows = zip(result.contentmeta.layers, result.plan.layers, result.forecasts, strict=True)
+    coverage = result.components.coverage
     return {
         "strategy": result.strategy,
         "max_layers": result.max_layers,
         "clock": result.clock.isoformat(),
-        "coverage": asdict(result.components.coverage),
+        "coverage": asdict(coverage) | {"percent": round(coverage.percent, 2)},
         "layers": [
             {
                 "id": identifier,

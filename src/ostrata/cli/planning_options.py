@@ -1,4 +1,7 @@
-"""The options of `plan` and `explain`, and of `encapsulate --plan`, and what they mean."""
+"""The options of `plan` and `explain`, and of `encapsulate --plan`, and what they mean.
+
+Labels are templates for `plan` and `encapsulate --plan`: both take `label_options`, and have an option `labels`.
+"""
 
 from __future__ import annotations
 
@@ -89,10 +92,31 @@ PLANNING_NAMES = (
 )
 """The names under which `planning_options` passes them."""
 
+_LABELS = (
+    click.option(
+        "--version", metavar="TEMPLATE", help="The image's version; a number is added if it is the previous one's."
+    ),
+    click.option("--pretty", metavar="TEXT", help="What <pretty> becomes."),
+    click.option("--changelog", metavar="TEMPLATE", help="What <changelog> becomes, its own tags filled in."),
+    click.option("--formatter", "formatters", multiple=True, metavar="NAME=LINE", help="Of <commits> or <pkgupd>."),
+    click.option("--revision", metavar="REV", help="The git revision that the image is built from."),
+    click.option("--git-dir", metavar="DIR", help="The git repository with the commits for <commits>."),
+    click.option("--rechunk-label", is_flag=True, help="Write the label dev.hhd.rechunk.info too."),
+)
+LABEL_NAMES = ("version", "pretty", "changelog", "formatters", "revision", "git_dir", "rechunk_label")
+"""The names under which `label_options` passes them."""
+
 
 def planning_options(function: Function) -> Function:
     """What decides a plan, passed under the names of `plan_options`."""
     for option in reversed(_PLANNING):
+        function = option(function)
+    return function
+
+
+def label_options(function: Function) -> Function:
+    """What fills in labels, passed under the names of `read_label_options`."""
+    for option in reversed(_LABELS):
         function = option(function)
     return function
 
@@ -140,6 +164,40 @@ def plan_options(given: dict[str, Any], timestamp: int | None, labels: LabelOpti
         labels=labels or LabelOptions(moment=moment()),
         **more,
     )
+
+
+def read_label_options(given: dict[str, Any]) -> LabelOptions:
+    """Templates and what fills them in, as the library takes it. Raises: click's errors for what is none."""
+    from ostrata.pipeline.labels import LabelOptions
+    from ostrata.planning.labels import DEFAULT_FORMATS
+
+    formats = dict(_pair(text, "--formatter") for text in given["formatters"])
+    for name in formats:
+        if name not in DEFAULT_FORMATS:
+            known = ", ".join(DEFAULT_FORMATS)
+            raise click.BadParameter(f"no line is called '{name}'; there are: {known}", param_hint="--formatter")
+    return LabelOptions(
+        templates=tuple(_pair(text, "--label") for text in given["labels"]),
+        moment=moment(),
+        version=given["version"],
+        pretty=given["pretty"],
+        changelog=given["changelog"],
+        revision=given["revision"],
+        git_directory=given["git_dir"],
+        formats={name: _unescape(line) for name, line in formats.items()},
+        rechunk_label=given["rechunk_label"],
+    )
+
+
+def _unescape(line: str) -> str:
+    return line.replace("\\n", "\n").replace("\\t", "\t").replace("\\r", "\r")
+
+
+def _pair(text: str, option: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise click.BadParameter(f"expected NAME=TEXT, found '{text}'", param_hint=option)
+    return name, value
 
 
 def read_previous(given: dict[str, Any]) -> PreviousPlan:

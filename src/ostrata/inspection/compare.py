@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ostrata.inspection.inspect import named_components
 from ostrata.model.digest import Digest
 from ostrata.model.image import Manifest
 
-COMPONENTS = "ostree.components"
 """A layer's annotation: the names of the components in it, with commas between."""
 
 
@@ -68,7 +68,7 @@ def _layers(manifest: Manifest) -> dict[Digest, ComparedLayer]:
         layer.digest: ComparedLayer(
             layer.digest,
             layer.size,
-            tuple(name for name in layer.annotations.get(COMPONENTS, "").split(",") if name),
+            named_components(layer.annotations),
         )
         for layer in manifest.layers
     }

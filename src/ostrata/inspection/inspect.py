@@ -13,7 +13,7 @@ CHUNK = "chunk"
 DERIVED = "derived"
 PLAIN = "plain"
 
-_COMPONENTS = "ostree.components"
+_COMPONENTS = ("ostree.components", "ostrata.components")
 _COMMIT = "ostree.commit"
 _FINAL_DIFF_ID = "ostree.final-diffid"
 
@@ -63,7 +63,7 @@ def summarise(image: StoredImage) -> ImageSummary:
             layer.descriptor.size / total if total else 0.0,
             kind,
             layer.created_by,
-            tuple(name for name in layer.descriptor.annotations.get(_COMPONENTS, "").split(",") if name),
+            named_components(layer.descriptor.annotations),
         )
         for layer, kind in zip(image.layers, kinds, strict=True)
     )
@@ -78,6 +78,12 @@ def summarise(image: StoredImage) -> ImageSummary:
         labels,
         layers,
     )
+
+
+def named_components(annotations: Mapping[str, str]) -> tuple[str, ...]:
+    """What a layer says to hold, in an encapsulated image or in a plain one."""
+    text = next((annotations[key] for key in _COMPONENTS if key in annotations), "")
+    return tuple(name for name in text.split(",") if name)
 
 
 def _kinds(image: StoredImage, final: str | None) -> list[str]:

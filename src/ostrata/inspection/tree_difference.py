@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from ostrata.formats.plain import MAX_LINKS
 from ostrata.model.tree import Directory, Entry, RegularFile, Symlink
 from ostrata.sources.directory import SpecialFile
 
@@ -30,6 +31,7 @@ _SELINUX = b"security.selinux"
 _MOUNTED = ("dev", "proc", "run", "sys")
 _RUNTIME = frozenset((".dockerenv", "etc/hostname", "etc/hosts", "etc/mtab", "etc/resolv.conf"))
 _REPOSITORY = "sysroot/ostree"
+_TOO_MANY_LINKS = f"plain layers write a file again after {MAX_LINKS:,} names: file systems hold no more"
 _TYPES = {Directory: "directory", RegularFile: "file", Symlink: "symlink"}
 
 
@@ -261,9 +263,15 @@ def _compare_links(image: Mapping[str, Item], against: Mapping[str, Item]) -> It
         if isinstance(item, (RegularFile, Symlink)) and path in against and _type(against[path]) == _type(item)
     ]
     ours, theirs = (_link_groups(items, common) for items in (image, against))
+    is_same: dict[tuple[int, int], bool] = {}  # a file can have tens of thousands of names: compared once
     for path in common:
-        if ours[path] != theirs[path]:
-            yield Difference(path, "hard links", _show_links(path, ours[path]), _show_links(path, theirs[path]))
+        one, other = ours[path], theirs[path]
+        key = id(one), id(other)
+        if key not in is_same:
+            is_same[key] = one == other
+        if not is_same[key]:
+            reason = _TOO_MANY_LINKS if max(len(one), len(other)) > MAX_LINKS else None
+            yield Difference(path, "hard links", _show_links(path, one), _show_links(path, other), reason)
 
 
 def _link_groups(items: Mapping[str, Item], paths: list[str]) -> dict[str, list[str]]:
@@ -280,10 +288,11 @@ def _content_key(item: Item) -> str:
 
 
 def _show_links(path: str, group: list[str]) -> str:
-    others = [f"/{other}" for other in group if other != path]
+    others = [f"/{other}" for other in group[:4] if other != path][:3]
+    more = len(group) - 1 - len(others)
     if not others:
         return "none"
-    return ", ".join(others[:3]) + (f" and {len(others) - 3} more" if len(others) > 3 else "")
+    return ", ".join(others) + (f" and {more} more" if more else "")
 
 
 # Words

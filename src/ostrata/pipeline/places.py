@@ -11,7 +11,7 @@ from ostrata.destinations.archive import ArchiveDestination
 from ostrata.destinations.layout import LayoutDestination
 from ostrata.destinations.skopeo import SkopeoDestination
 from ostrata.errors import MalformedError, escape, within
-from ostrata.model.image import StoredImage
+from ostrata.model.image import Platform, StoredImage
 from ostrata.model.plan import Contentmeta
 from ostrata.pipeline.previous import NO_PREVIOUS, PreviousImage, previous_image
 from ostrata.progress import Progress
@@ -41,20 +41,24 @@ def open_destination(
     return SkopeoDestination(reference, tmpdir=tmpdir or TMPDIR, authfile=authfile)
 
 
-def open_image(text: str) -> tuple[BlobStore, StoredImage]:
-    """The image that `text` names, and the store it is in.
+def open_image(text: str, *, platform: Platform | None = None) -> tuple[BlobStore, StoredImage]:
+    """The image that `text` names, and the store it is in; of several in one index, that for `platform`.
 
     Raises: NotFoundError, MalformedError, UnsupportedError, DigestMismatchError.
     """
     reference = parse_reference(text)
     with within(escape(str(reference))):
         store = open_store(reference)
-        return store, read_image(store, tag=reference.tag)
+        return store, read_image(store, tag=reference.tag, platform=platform)
 
 
 @contextmanager
 def open_source(
-    text: str, *, skopeo: SkopeoOptions | None = None, tmpdir: str | None = None
+    text: str,
+    *,
+    skopeo: SkopeoOptions | None = None,
+    tmpdir: str | None = None,
+    platform: Platform | None = None,
 ) -> Iterator[tuple[BlobStore, StoredImage]]:
     """The image that `text` names, wherever skopeo can reach it, and a store that has it, in a ``with`` block.
 
@@ -63,7 +67,7 @@ def open_source(
     """
     reference = parse_reference(text)
     if reference.is_native:
-        yield open_image(text)
+        yield open_image(text, platform=platform)
         return
     with copied_image(reference, tmpdir=tmpdir or TMPDIR, options=skopeo) as copy:
         with within(without_secrets(str(reference))):

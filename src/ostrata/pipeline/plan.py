@@ -1,6 +1,7 @@
 """The story of a plan: from a tree to a contentmeta document.
 
-    tree -> packages -> claims -> components -> the planner, with the previous plan -> layers -> contentmeta
+    tree -> packages -> claims -> components, split where a history knows their paths
+         -> the planner, with the previous plan -> layers -> contentmeta
 
 SOURCE is an OSTree commit, or a directory whose file objects are hashed as a commit of it would name them. Everything
 but reading is a function of what was read and of the options; the day for which a plan is made is one of them.
@@ -25,6 +26,7 @@ from ostrata.model.history import History
 from ostrata.model.package import Package
 from ostrata.model.plan import Contentmeta
 from ostrata.packages.databases import read_packages
+from ostrata.packages.tree_files import TreeFiles
 from ostrata.pipeline.commit import file_checksums
 from ostrata.pipeline.labels import LabelOptions, describe_previous, make_labels
 from ostrata.pipeline.previous_plan import (
@@ -33,6 +35,7 @@ from ostrata.pipeline.previous_plan import (
     changed_components,
     component_plan,
 )
+from ostrata.pipeline.split_components import split_components
 from ostrata.planning.carried import Carried
 from ostrata.planning.forecast import LayerForecast, forecast
 from ostrata.planning.labels import package_versions
@@ -57,11 +60,15 @@ _SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class PlanSource:
-    """What is planned: `objects` is path -> checksum of the file object there; `timestamp` is the commit's, if any."""
+    """What is planned: `objects` is path -> checksum of the file object there; `timestamp` is the commit's, if any.
+
+    `packages` is where package databases are read when that is not the tree itself.
+    """
 
     source: Source
     objects: Mapping[str, str]
     timestamp: int | None = None
+    packages: Source | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +127,16 @@ def open_commit_to_plan(repository: OstreeRepository, revision: str, *, jobs: in
 def open_directory_to_plan(
     path: str, modifiers: Modifiers, *, jobs: int = 1, progress: Progress = SILENT
 ) -> PlanSource:
-    """The directory, as `ostrata commit` would take it with these modifiers. Raises: as `commit`."""
-    source = open_directory(path, excluded=[skipped.lstrip("/") for skipped in modifiers.skip])
+    """The directory, as `ostrata commit` would take it with these modifiers. Raises: as `commit`.
+
+    Device nodes, sockets and FIFOs, which no commit holds, are left out with a warning: a plan does not need them.
+    """
+    source = open_directory(path, excluded={skipped.lstrip("/") for skipped in modifiers.skip})
+    if source.special:
+        shown = ", ".join(f"/{escape(name)}" for name in sorted(source.special)[:_SHOWN])
+        more = f" and {len(source.special) - _SHOWN} more" if len(source.special) > _SHOWN else ""
+        progress.warn(f"not planned, since a commit cannot hold them: {shown}{more}")
+        modifiers = replace(modifiers, skip=modifiers.skip | {f"/{name}" for name in source.special})
     return PlanSource(source, file_checksums(path, modifiers, jobs=jobs, progress=progress))
 
 
@@ -153,9 +168,15 @@ def plan_tree(
             f"expected at least 2 layers, found {options.max_layers}", hint="one of them holds the commit itself"
         )
     progress.start("reading packages", None)
-    databases, notes = _read_packages(planned.source, options.require_packages)
+    databases, notes = _read_packages(planned.packages or planned.source, options.require_packages)
     progress.start("finding components", None)
-    claims = claim_paths(planned.source, databases, options.component_map, by_package=options.by_package)
+    claims = claim_paths(
+        planned.source,
+        databases,
+        options.component_map,
+        by_package=options.by_package,
+        locate=TreeFiles(planned.source).locate,
+    )
     components = form_components(
         claims,
         planned.source.tree.entries,
@@ -164,6 +185,11 @@ def plan_tree(
         by_package=options.by_package,
         history=options.history.components if options.history is not None else (),
     )
+    if options.history is not None:
+        changed = options.history.changed_paths
+        claims, components = split_components(
+            claims, components, changed, planned.source.tree.entries, planned.objects, options.clock
+        )
     notes += [*claims.notes, *_unused_hints(claims)]
     progress.start("planning", None)
     chosen = _choose_layers(components, databases, options, previous)

@@ -27,6 +27,7 @@ from ostrata.model.image import Descriptor, StoredImage
 from ostrata.model.package import Package
 from ostrata.pipeline.places import open_image, read_contentmeta
 from ostrata.planning.planned_contentmeta import split_names
+from ostrata.planning.splitting import STABLE
 from ostrata.stores.manifests import read_config, read_manifest
 from ostrata.stores.reference import parse_reference
 from ostrata.stores.skopeo import SkopeoOptions
@@ -117,12 +118,13 @@ def changed_components(
 ) -> frozenset[str] | None:
     """The components that are not what they were, where the previous plan tells; None where it does not.
 
-    `component_of` is object -> component, `versions` those of today's packages, with their releases.
+    `component_of` is object -> component, `versions` those of today's packages, with their releases. Versions do not
+    tell of stable parts, which seldom change with their package.
     """
     if previous.mapping:
         return frozenset(name for checksum, name in component_of.items() if checksum not in previous.mapping)
     if previous.package_versions:
-        names = set(component_of.values())
+        names = {name for name in component_of.values() if not name.endswith(STABLE)}
         same = {
             name
             for name in names
@@ -197,7 +199,8 @@ def _tellers(
     """What tells about layers, the best first: names by layer, and where they are from."""
     try:
         carried = plan_label.decode(image.config.labels, image.config.diff_ids)
-        own = tuple(_clean(split_names(name)) for _, name in carried.layers[1:])  # the first holds the commit
+        named = (_clean(split_names(name)) for _, name in carried.layers[1:])  # the first holds the commit
+        own = tuple(filter(None, named))  # others are those of a base, which is not planned
     except MalformedError as error:
         notes.append(f"not used: {error.what}")
         own = ()

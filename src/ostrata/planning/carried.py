@@ -9,7 +9,8 @@ component looks for its place in this order, and what finds none is new:
 1. its name in the previous plan (where it stands first, when it stands there twice);
 2. a name there that no component has any more and that differs only in versions or architecture, as those of kernel
    packages do;
-3. the layer that holds most bytes of its source: they change together.
+3. for the stable part of a component (see `splitting`) the layer of that component, which held it until now;
+4. the layer that holds most bytes of its source: they change together.
 
 A source that the previous plan has on several layers stays there, in parts. Layers with a component that must be
 exclusive, or that must no longer be, give it up.
@@ -23,6 +24,7 @@ from dataclasses import dataclass, replace
 
 from ostrata.model.component import ComponentPlan
 from ostrata.planning.groups import Group
+from ostrata.planning.splitting import STABLE
 
 _VERSION = re.compile(r"\d+(?:[.+~:_-]\d+)*")
 _ARCHITECTURE = re.compile(
@@ -35,8 +37,9 @@ class Carried:
     """What was used of a previous plan, and what was not: counts.
 
     `layers` of it hold a component of today, of `all_layers`. Components: `kept` by name, `renamed` found under the
-    name of another version, `joined` the rest of their source, `new` otherwise. Names of the previous plan: `gone` are
-    of no component, `repeated` stood there before. `given_up`: layers joined with others since fewer are allowed.
+    name of another version, `joined` the rest of their source or component, `new` otherwise. Names of the previous
+    plan: `gone` are of no component, `repeated` stood there before. `given_up`: layers joined with others since fewer
+    are allowed.
     """
 
     layers: int = 0
@@ -70,15 +73,16 @@ def place(groups: Sequence[Group], sizes: dict[str, int], previous: ComponentPla
     kept = {name: known[name] for name in names if name in known}
     gone = {name: layer for name, layer in known.items() if name not in kept}
     renamed = _renamed([name for name in names if name not in kept], gone)
-    joined = _joined(groups, sizes, kept | renamed)
-    layer_of = kept | renamed | joined
+    parted = _parted(names, kept | renamed)
+    joined = _joined(groups, sizes, kept | renamed | parted)
+    layer_of = kept | renamed | parted | joined
     parts = [part for group in groups for part in _parts(group, sizes, layer_of)]
     carried = Carried(
         layers=len(set(layer_of.values())),
         all_layers=len(previous.layers),
         kept=len(kept),
         renamed=len(renamed),
-        joined=len(joined),
+        joined=len(parted) + len(joined),
         new=len(names) - len(layer_of),
         gone=len(gone) - len(renamed),
         repeated=repeated,
@@ -116,6 +120,15 @@ def _renamed(names: Iterable[str], gone: dict[str, int]) -> dict[str, int]:
 
 def _without_version(name: str) -> str:
     return _VERSION.sub("#", _ARCHITECTURE.sub("@", name))
+
+
+def _parted(names: Iterable[str], layer_of: dict[str, int]) -> dict[str, int]:
+    """Stable part -> the layer of its component. It was there before it had a name, so that nothing is touched."""
+    return {
+        name: layer_of[whole]
+        for name in names
+        if name not in layer_of and name.endswith(STABLE) and (whole := name.removesuffix(STABLE)) in layer_of
+    }
 
 
 def _joined(groups: Iterable[Group], sizes: dict[str, int], layer_of: dict[str, int]) -> dict[str, int]:

@@ -27,6 +27,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from ostrata.planning.groups import Group
@@ -44,9 +45,11 @@ WEEKLY = 7
 PAYBACK_UPDATES = 13
 """Weekly updates within which a move must have saved the bytes that it costs once."""
 
+WATCHED_DAYS = 30
+"""Days for which whatever has an update was watched at least."""
+
 _RATE_DAYS = 548.0
 _PRIOR_DAYS = 90.0
-_WATCHED_DAYS = 30
 _SPAN_DAYS = 1092
 _CONCURRENCE = 0.8
 _MOST_CERTAIN = 1 - 1e-6  # a chance of 1 could not be taken out of a product again
@@ -57,15 +60,16 @@ _BITS = 2.0**24
 class Expectations:
     """About groups, by their index.
 
-    `sizes` in bytes, `rates` in updates per day; `survival` by group and window, `weights` by window; `weekly` marks
-    the windows of clients that update every 7 days by their share of all such windows; `once` is what a byte costs
-    that is downloaded once, in the unit of `weights`.
+    `sizes` in bytes, `rates` in updates per day; `survival` by group and window, `weights` by window; `starts` are the
+    first windows of the cadences; `weekly` marks the windows of clients that update every 7 days by their share of all
+    such windows; `once` is what a byte costs that is downloaded once, in the unit of `weights`.
     """
 
     sizes: Floats
     rates: Floats
     survival: Floats
     weights: Floats
+    starts: tuple[int, ...]
     weekly: Floats
     once: float
 
@@ -87,7 +91,8 @@ def expect(groups: Sequence[Group]) -> Expectations:
         weekly.append(shares if days == WEEKLY else np.zeros_like(shares))
         if days == WEEKLY:
             once = sum(weight for _, weight in CADENCES) / (PAYBACK_UPDATES * changing)
-    return Expectations(sizes, rates, np.hstack(survival), np.hstack(weights), np.hstack(weekly), once)
+    starts = tuple(accumulate((len(each) for each in weights[:-1]), initial=0))
+    return Expectations(sizes, rates, np.hstack(survival), np.hstack(weights), starts, np.hstack(weekly), once)
 
 
 def update_rates(groups: Sequence[Group]) -> Floats:
@@ -95,7 +100,7 @@ def update_rates(groups: Sequence[Group]) -> Floats:
     import numpy as np
 
     seen = np.array([_weighted_count(group.ages) for group in groups])
-    watched = np.array([max((*group.ages[-1:], _WATCHED_DAYS)) for group in groups], dtype=np.float64)
+    watched = np.array([max((*group.ages[-1:], WATCHED_DAYS)) for group in groups], dtype=np.float64)
     exposure = _RATE_DAYS * (1 - np.exp(-watched / _RATE_DAYS))
     mean = _total(seen) / _total(exposure)
     rates: Floats = (seen + _PRIOR_DAYS * mean) / (exposure + _PRIOR_DAYS)

@@ -5,9 +5,10 @@ plan, its size once more when it changes in this release anyway: a **dirty** lay
 a fresh plan has 0. Moving a group makes two layers dirty, so that a move is done only if it pays that back.
 
 The search takes the groups by size, the largest first, and gives each to the layer where everything together costs
-least: one product of a matrix and a vector tells for all layers. It ends when a pass over all groups moves none, or
-after a fixed number of passes. Among equals the layer with the lower number wins, and a group stays where it is unless
-it gains more than rounding can.
+least. Most groups changed in few windows, and survive all others of a cadence with one chance: so what the layers would
+survive with a group is told from their sums over each cadence and from those few windows. The search ends when a pass
+over all groups moves none, or after a fixed number of passes. Among equals the layer with the lower number wins, and a
+group stays where it is unless it gains more than rounding can.
 
 `einsum` is used for its fixed order of additions: a matrix library that uses threads may add in another order.
 """
@@ -15,6 +16,7 @@ it gains more than rounding can.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from ostrata.planning.expectations import Expectations
@@ -61,7 +63,9 @@ class Layering:
                 self._members[layer].add(group)
         self._everything = float(np.cumsum(expectations.weights)[-1])
         self._survival = np.ones((layers, len(expectations.weights)))
+        self._survived = np.zeros((layers, len(expectations.starts)))
         self._costs = np.zeros(layers)
+        self._windows = _Windows(expectations)
         self._renew_all()
 
     @property
@@ -145,10 +149,8 @@ class Layering:
 
     def _added_costs(self, group: int) -> Floats:
         """What the group adds to the cost of each layer that it may be on."""
-        import numpy as np
-
-        expectations, size, end = self._expectations, self._expectations.sizes[group], self._open
-        survived = np.einsum("lw,w->l", self._survival[:end], expectations.survival[group] * expectations.weights)
+        size, end = self._expectations.sizes[group], self._open
+        survived = self._windows.survived(group, self._survival[:end], self._survived[:end])
         for twin in self._twins.get(self._identities[group], ()):
             layer = self.layer_of[twin]
             if NOWHERE < layer < end and twin != group:
@@ -198,8 +200,11 @@ class Layering:
         self._price(layer)
 
     def _price(self, layer: int) -> None:
-        survived = float((self._survival[layer] * self._expectations.weights).sum())
-        self._costs[layer] = self.sizes[layer] * (self._everything - survived)
+        import numpy as np
+
+        weighted = self._survival[layer] * self._expectations.weights
+        self._survived[layer] = np.add.reduceat(weighted, self._expectations.starts)
+        self._costs[layer] = self.sizes[layer] * (self._everything - float(self._survived[layer].sum()))
 
     def _renew_all(self) -> None:
         """Every layer from its members in their order, so that rounding does not add up over many moves."""
@@ -210,6 +215,31 @@ class Layering:
             for group in {self._identities[group]: group for group in ordered}.values():
                 self._survival[layer] *= self._expectations.survival[group]
             self._price(layer)
+
+
+class _Windows:
+    """For each group the windows in which it changed, and the chance with which it survives all others of a cadence."""
+
+    def __init__(self, expectations: Expectations) -> None:
+        import numpy as np
+
+        survival, starts = expectations.survival, expectations.starts
+        lengths = np.diff([*starts, survival.shape[1]])
+        self._quiet = np.maximum.reduceat(survival, starts, axis=1)
+        lost = (np.repeat(self._quiet, lengths, axis=1) - survival) * expectations.weights
+        groups, windows = np.nonzero(lost)
+        ends = np.searchsorted(groups, np.arange(len(survival) + 1))
+        self._changed = [windows[first:end] for first, end in pairwise(ends.tolist())]
+        self._lost = [lost[group, changed] for group, changed in enumerate(self._changed)]
+
+    def survived(self, group: int, survival: Floats, survived: Floats) -> Floats:
+        """The weighted survival of each layer with the group, from its `survival` by window, `survived` by cadence."""
+        import numpy as np
+
+        changed = self._changed[group]
+        quiet = np.einsum("lc,c->l", survived, self._quiet[group])
+        found: Floats = quiet - np.einsum("lw,w->l", survival.take(changed, axis=1), self._lost[group])
+        return found
 
 
 class _Joins:

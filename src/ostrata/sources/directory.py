@@ -4,7 +4,8 @@
 targets that are not UTF-8 are entries, empty extended attributes are kept, and devices, FIFOs and sockets are listed
 apart. Every open is relative to a directory's descriptor and follows no symlink.
 
-A file's content key is its device and inode: equal for hard links, not for twins, since no file is read for the tree.
+A file's content key is its device and inode and the times that tell of changes: equal for hard links, not for twins,
+since no file is read for the tree.
 `hash_contents` reads files, side by side, and tells what is in them.
 """
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -21,19 +22,11 @@ from itertools import groupby
 from ostrata import parallel
 from ostrata.errors import AccessError, LimitError, NotFoundError, escape, from_os_error, within
 from ostrata.model.tree import Attributes, Directory, Entry, RegularFile, Symlink, Tree, Xattrs
+from ostrata.model.tree import SpecialFile as SpecialFile
 from ostrata.sources.rootfs import KINDS, MAX_DEPTH, TreeReader, changed, changed_or, read_blocks
 
 FILES_PER_UNIT = 512
 BYTES_PER_UNIT = 64 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class SpecialFile:
-    """A device, FIFO or socket: `kind` in words, `rdev` is (major, minor) of a device."""
-
-    attributes: Attributes
-    kind: str
-    rdev: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +62,17 @@ class DirectorySource:
             yield from _read_file(reader, name, entry)
 
 
-def open_directory(path: str, *, excluded: Collection[str] = (), lenient: bool = False) -> DirectorySource:
+def open_directory(
+    path: str, *, excluded: Container[str] = (), lenient: bool = False, one_file_system: bool = False
+) -> DirectorySource:
     """The directory `path`. `excluded` are paths in it (relative) that are left out with all that is in them.
 
-    With `lenient`, what may not be read does not end the walk: it is in the result's `unreadable`. Raises:
-    NotFoundError, also for entries that vanish meanwhile; AccessError, also for directories that change; LimitError.
+    With `lenient`, what may not be read does not end the walk: it is in the result's `unreadable`. With
+    `one_file_system`, directories on which another file system is mounted are empty. Raises: NotFoundError, also for
+    entries that vanish meanwhile; AccessError, also for directories that change; LimitError.
     """
     path = os.path.abspath(path)  # a source can be used where the working directory is another
-    walk = _Walk(frozenset(excluded), lenient)
+    walk = _Walk(excluded, lenient, one_file_system)
     with within(escape(path)), TreeReader(path) as reader:
         pending: list[tuple[str, os.stat_result | None]] = [("", None)]
         while pending:
@@ -89,12 +85,14 @@ def open_directory(path: str, *, excluded: Collection[str] = (), lenient: bool =
 class _Walk:
     """What one walk has found so far."""
 
-    def __init__(self, excluded: frozenset[str], lenient: bool) -> None:
+    def __init__(self, excluded: Container[str], lenient: bool, one_file_system: bool) -> None:
         self.entries: dict[str, Entry] = {}
         self.special: dict[str, SpecialFile] = {}
         self.unreadable: dict[str, str] = {}
         self._excluded = excluded
         self._lenient = lenient
+        self._one_file_system = one_file_system
+        self._device: int | None = None
 
     def read_directory(
         self, reader: TreeReader, path: str, listed: os.stat_result | None
@@ -111,6 +109,8 @@ class _Walk:
             self._pass_over(path, error.__context__)
             return []
         self.entries[path] = Directory(_attributes(before, self._xattrs(reader, path, "")))
+        if self._is_elsewhere(before):
+            return []
         names = self._list(reader, path)
         reader.check_directory(before)
         prefix = f"{path}/" if path else ""
@@ -124,6 +124,11 @@ class _Walk:
                 self._take(reader, prefix + name, name, status)
         return below[::-1]
 
+    def _is_elsewhere(self, status: os.stat_result) -> bool:
+        if self._device is None:
+            self._device = status.st_dev
+        return self._one_file_system and status.st_dev != self._device
+
     def _list(self, reader: TreeReader, path: str) -> list[tuple[str, os.stat_result]]:
         try:
             found = [(entry.name, entry.stat(follow_symlinks=False)) for entry in reader.entries()]
@@ -134,7 +139,7 @@ class _Walk:
 
     def _take(self, reader: TreeReader, path: str, name: str, status: os.stat_result) -> None:
         attributes = _attributes(status, self._xattrs(reader, path, name))
-        content = _content_key(status)
+        content = content_key(status)
         if stat.S_ISREG(status.st_mode):
             self.entries[path] = RegularFile(attributes, status.st_size, content)
         elif stat.S_ISLNK(status.st_mode):
@@ -164,14 +169,15 @@ def _attributes(status: os.stat_result, xattrs: Xattrs) -> Attributes:
     )
 
 
-def _content_key(status: os.stat_result) -> str:
-    return f"{status.st_dev:x}:{status.st_ino:x}"
+def content_key(status: os.stat_result) -> str:
+    """Equal for hard links, and another one for a file that was changed or replaced."""
+    return f"{status.st_dev:x}:{status.st_ino:x}:{status.st_mtime_ns:x}:{status.st_ctime_ns:x}"
 
 
 def _read_file(reader: TreeReader, name: str, entry: RegularFile) -> Iterator[memoryview]:
     descriptor, status = reader.open_file(name)
     try:
-        if _content_key(status) != entry.content or status.st_size != entry.size:
+        if content_key(status) != entry.content or status.st_size != entry.size:
             raise changed()
         yield from read_blocks(descriptor, status)
     finally:

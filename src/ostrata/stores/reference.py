@@ -14,9 +14,10 @@ from ostrata.errors import MalformedError, UnsupportedError, escape
 
 LAYOUT = "oci"
 ARCHIVE = "oci-archive"
+DOCKER_ARCHIVE = "docker-archive"
 
 _SKOPEO = (
-    *("docker", "containers-storage", "dir", "docker-archive"),
+    *("docker", "containers-storage", "dir", DOCKER_ARCHIVE),
     *("docker-daemon", "ostree", "sif", "tarball"),
 )
 _HINT = "write oci:PATH[:TAG], oci-archive:PATH[:TAG], or a transport of skopeo, as docker://HOST/NAME:TAG"

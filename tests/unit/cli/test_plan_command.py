@@ -1,11 +1,13 @@
 """`ostrata plan`, `explain` and `encapsulate --plan`, as they are called."""
 
 import json
+import random
 
 import pytest
 
 from ostrata.cli import run
 from ostrata.codecs import contentmeta
+from ostrata.pipeline.places import open_image
 from planned_trees import commit_tree, make_packaged_tree
 
 FILES = {f"p{number}": {f"usr/share/p{number}/file": b"%d" % number * 1000} for number in range(1, 9)}
@@ -73,10 +75,71 @@ def test_encapsulate_plans_on_the_fly(place, capfd):
     assert [layer["how"] for layer in second["layers"]] == ["same recipe"] * 4
 
 
-def test_options_about_planning_need_plan(place, capfd):
-    words = ["encapsulate", "--repo", "repo", "os", "oci:image:1"]
-    assert run([*words, "--by-package"]) == 2
-    assert run([*words, "--plan", "--contentmeta", "x.json"]) in (1, 2)
+def encapsulate(*words):
+    return run(["encapsulate", "--repo", "repo", "os", *words])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--by-package"], ["--max-layers", "96"], ["-s", "chunkah"], ["--map", "x.yml"], ["--rebalance", "full"],
+     ["--rechunk-label"], ["--version", "1"], ["--formatter", "commits.none=x"]],
+)  # fmt: skip
+def test_options_about_planning_need_plan(place, capfd, words):
+    assert encapsulate("oci:image:1", *words) == 2
+    assert "needs --plan" in capfd.readouterr().err
+
+
+def test_plan_and_contentmeta_exclude_each_other(place, capfd):
+    assert plan("-q", "-o", "out.json") == 0
+    assert encapsulate("oci:image:1", "--plan", "--contentmeta", "out.json") == 2
+    assert "exclude each other" in capfd.readouterr().err
+
+
+def test_encapsulate_fills_in_labels_as_plan_does(place, monkeypatch, capfd):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1600000000")
+    words = [
+        "--plan",
+        "--version",
+        "41.<date>",
+        "-l",
+        "kernel=<version:p3>-<previous>",
+        "-l",
+        "empty=",
+        "--rechunk-label",
+    ]
+    assert encapsulate("oci:image:1", *words) == 0
+    assert encapsulate("oci:image:2", *words, "--previous", "oci:image:1", "-l", "empty-") == 0
+    labels = [open_image(f"oci:image:{tag}")[1].config.labels for tag in "12"]
+    assert [label["org.opencontainers.image.version"] for label in labels] == ["41.200913", "41.200913.1"]
+    assert labels[1]["kernel"] == "1.0-41.200913"
+    assert (labels[0]["empty"], "empty" in labels[1]) == ("", False)
+    assert all("dev.hhd.rechunk.info" in label for label in labels)
+    assert "tags of labels without a value: <previous>" in capfd.readouterr().err
+
+
+def test_without_plan_a_label_is_no_template(place):
+    assert encapsulate("oci:image:1", "-l", "x=<date>") == 0
+    assert open_image("oci:image:1")[1].config.labels["x"] == "<date>"
+
+
+def test_labels_of_ours_are_refused_with_plan_too(place, capfd):
+    assert encapsulate("oci:image:1", "--plan", "-l", "ostrata.plan=x") == 1
+    assert "a command-line label" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["none.json", "oci:none:1", "oci-archive:none.tar"])
+def test_a_first_build_has_no_previous_image(place, capfd, name):
+    assert encapsulate("oci:image:1", "--plan", "--previous", name) == 0
+    assert "the previous plan cannot be read, and is not used" in capfd.readouterr().err
+    assert encapsulate("oci:image:2", "--plan", "--previous", name, "--previous-required") == 1
+
+
+def test_encapsulate_carries_the_plan_of_a_contentmeta_file_on(place, capfd):
+    assert plan("-q", "-o", "out.json", "--max-layers", "5") == 0
+    assert encapsulate("oci:image:1", "--plan", "--max-layers", "5", "--previous", "out.json") == 0
+    assert "4 of 4 layers carried on; 9 components kept their layers" in capfd.readouterr().err
+    assert encapsulate("oci:image:2", "--plan", "-q", "--max-layers", "5", "--previous", "out.json") == 0
+    assert capfd.readouterr().err == ""
 
 
 def test_a_previous_plan_that_is_required_must_be_there(place, capfd):
@@ -127,7 +190,7 @@ def test_explain_says_rule_component_and_layer(place, capfd):
     assert run(["explain", "--repo", "repo", "os", "/usr/share/p3/file", "--max-layers", "3"]) == 0
     out = capfd.readouterr().out
     assert "rule       package: the apk package p3 1.0-r0 lists it" in out
-    assert "component  p3: 1 paths" in out
+    assert "component  p3: 1 path, " in out
     assert "layer      layer-00" in out
 
 
@@ -142,3 +205,19 @@ def test_explain_has_the_documented_fields(place, capfd):
 def test_explain_of_what_is_not_there_is_an_error(place, capfd):
     assert run(["explain", "tree", "usr/none"]) == 1
     assert "/usr/none: no such path in the tree" in capfd.readouterr().err
+
+
+def test_what_learn_finds_inside_a_package_splits_it(place, capfd):
+    help_file = random.Random(1).randbytes(5 << 19)
+    for release in (1, 2, 3):
+        files = FILES | {"office": {"usr/lib/office/lib.so": b"%d" % release, "usr/share/office/help.png": help_file}}
+        commit_tree(place / "repo", make_packaged_tree(place / f"tree{release}", files))
+        created = f"2024-05-0{release}T00:00:00Z"
+        assert encapsulate(f"oci:image:{release}", "--plan", "--max-layers", "4", "-q", "--created", created) == 0
+    images = [f"oci:image:{release}" for release in (1, 2, 3)]
+    assert run(["learn", *images, "--packages", "-o", "history.json", "-q"]) == 0
+    capfd.readouterr()
+    assert plan("--history", "history.json", "--max-layers", "4", "--json") == 0
+    layers = [layer["components"] for layer in json.loads(capfd.readouterr().out)["layers"]]
+    assert ["office (stable)"] in layers
+    assert any("office" in names for names in layers)

@@ -1,6 +1,7 @@
 """`ostrata simulate`, as it is called."""
 
 import json
+from datetime import date
 
 import pytest
 
@@ -114,3 +115,56 @@ def test_errors_are_one_line(history, tmp_path, capfd):
     assert "expected an end after 2024-01-01" in capfd.readouterr().err
     assert run(["simulate", str(tmp_path / "none")]) == 1
     assert capfd.readouterr().err.count("\n") == 1
+
+
+NAMES = ("a,b", "new\nline", "x" * 4096, "žluť", "\u202egnp")
+DATES = ["2099-01-01", "1960-02-29", "2020-12-31", "2021-01-03", "2020-12-28", "2021-06-01", "2020-12-31"]
+
+
+def _document(names=NAMES, size=5, updates=DATES):
+    listed = [
+        {"name": name, "size": size, "compressed_size": size, "since": None, "updates": updates} for name in names
+    ]
+    return json.dumps({"version": 1, "components": listed})
+
+
+@pytest.mark.parametrize("max_layers", ["1", "2", "5", "6", "1000"])
+@pytest.mark.parametrize("more", [[], ["--present-only"], ["--afresh"]])
+def test_hostile_names_and_dates_are_replayed_by_every_strategy(tmp_path, capfd, max_layers, more):
+    path = tmp_path / "history.json"
+    path.write_text(_document())
+    words = ["simulate", str(path), "--plan-at", "2020-12-28", "--until", "2021-02-22", "--max-layers", max_layers]
+    assert run([*words, *more, "--json"]) == 0
+    found = json.loads(capfd.readouterr().out)["strategies"]
+    # Everything changes in the first week only (its last day is in week 53 of 2020), whatever shares a layer.
+    assert [item["cadences"][1]["mean_bytes"] for item in found] == [25 / 8] * 4
+    assert all(item["max_layers"] == int(max_layers) for item in found)
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        (_document(names=()), "expected at least one component, found none"),
+        (_document(size=-1), "expected a size of 0 or more, found -1"),
+        (_document(names=("",)), "expected a name, found an empty string"),
+        (_document(names=("a", "a")), "two components are called"),
+        (_document(updates=["2021-02-29"]), "expected a date like 2024-05-17"),
+        ("{", "history"),
+    ],
+)
+def test_histories_that_are_none_are_one_line_that_names_the_place(tmp_path, capfd, document, message):
+    path = tmp_path / "history.json"
+    path.write_text(document)
+    assert run(["simulate", str(path), "--json"]) == 1
+    out, err = capfd.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert message in err
+    assert "history.json" in err
+
+
+def test_an_end_in_2099_needs_no_more_than_one_plan(tmp_path, capfd):
+    path = tmp_path / "history.json"
+    path.write_text(_document())
+    assert run(["simulate", str(path), "-s", "ostrata", "--plan-at", "1950-01-01", "--present-only", "--json"]) == 0
+    found = json.loads(capfd.readouterr().out)["strategies"][0]["cadences"]
+    assert found[2]["updates"] == (date(2099, 1, 2) - date(1950, 1, 1)).days // 28

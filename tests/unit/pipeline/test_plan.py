@@ -237,3 +237,50 @@ def test_what_is_not_there_or_a_directory_is_not_explained(planned):
         explain(planned, result, "usr/none")
     with pytest.raises(UnsupportedError):
         explain(planned, result, "/usr/share/")
+
+
+MIB = 1 << 20
+LEARNED = History((), changed_paths={"office": {"usr/lib/office/lib1.so": (date(2024, 5, 1), date(2024, 5, 9))}})
+
+
+@pytest.fixture
+def office(tmp_path):
+    """A tree whose largest package has a library that its updates change, and help that they do not."""
+    files = {"usr/lib/office/lib1.so": b"lib", "usr/share/office/help.png": os.urandom(MIB * 5 // 2)}
+    commit_tree(tmp_path / "repo", make_packaged_tree(tmp_path / "tree", {**PACKAGES, "office": files}))
+    return open_commit_to_plan(open_repository(str(tmp_path / "repo")), "os")
+
+
+def test_a_history_of_paths_splits_a_component_where_that_pays(office):
+    whole = plan_tree(office, OPTIONS)
+    result = plan_tree(office, replace(OPTIONS, history=LEARNED, max_layers=6))
+    sizes = {item.name: (item.size, item.compressed_size) for item in result.components.components}
+    before = {item.name: (item.size, item.compressed_size) for item in whole.components.components}
+    assert sizes["office"][0] == 3
+    assert tuple(map(sum, zip(sizes["office"], sizes["office (stable)"], strict=True))) == before["office"]
+    layers = [layer_of(result, office, path) for path in ("usr/lib/office/lib1.so", "usr/share/office/help.png")]
+    assert layers[0] != layers[1]
+    assert set(result.contentmeta.mapping) == set(office.objects.values())
+
+
+def test_an_explanation_names_the_part(office):
+    result = plan_tree(office, replace(OPTIONS, history=LEARNED))
+    found = explain(office, result, "usr/share/office/help.png")
+    assert (found.component.name, found.rule) == ("office (stable)", "package")
+    assert found.why.endswith("; no update that the history knows of changed it")
+    assert explain(office, result, "usr/lib/office/lib1.so").component.name == "office"
+
+
+def test_a_part_begins_in_the_layer_of_its_component(office):
+    first = plan_tree(office, replace(OPTIONS, max_layers=6))
+    previous = PreviousPlan(first.plan.layers, "a test", CLOCK)
+    result = plan_tree(office, replace(OPTIONS, history=LEARNED, max_layers=6, rebalance="never"), previous)
+    assert result.contentmeta.mapping == first.contentmeta.mapping
+    assert (result.carried.joined, result.carried.new) == (1, 0)
+
+
+def test_nothing_is_split_that_would_take_the_name_of_another(office):
+    rule = MapRule("usr/share/p01", "office (stable)")
+    result = plan_tree(office, replace(OPTIONS, history=LEARNED, component_map=ComponentMap((rule,))))
+    assert sum(item.name == "office (stable)" for item in result.components.components) == 1
+    assert layer_of(result, office, "usr/lib/office/lib1.so") == layer_of(result, office, "usr/share/office/help.png")

@@ -203,6 +203,13 @@ def test_what_changed_is_known_by_versions():
     assert changed_components(previous, {"1": "a", "2": "b", "3": "c"}, inside, versions) == {"b", "c"}
 
 
+def test_versions_do_not_tell_of_stable_parts_and_objects_do():
+    names = {"1": "a", "2": "a (stable)"}
+    previous = PreviousPlan((("a",),), package_versions={"a": "1-1"})
+    assert changed_components(previous, names, {"a": [package("a")]}, {"a": "1-2"}) == {"a"}
+    assert changed_components(PreviousPlan((("a",),), mapping={"1": "x"}), names, {}, {}) == {"a (stable)"}
+
+
 def test_otherwise_nobody_knows_what_changed():
     assert changed_components(PreviousPlan((("a",),)), {"1": "a"}, {}, {}) is None
 

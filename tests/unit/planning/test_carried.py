@@ -1,5 +1,7 @@
 """What a previous plan says about the components of today, and what it does not."""
 
+from dataclasses import replace
+
 import pytest
 
 from histories import component, day
@@ -87,3 +89,24 @@ def test_a_foreign_plan_makes_everything_new(layers):
     where, placement = _place([component("a,b", 1), component("b", 2)], *layers)
     assert where == {"a,b": None, "b": None}
     assert (placement.carried.new, placement.carried.kept) == (2, 0)
+
+
+def test_a_stable_part_begins_where_its_component_is_and_touches_nothing():
+    office, stable = component("office", 5), replace(component("office (stable)", 90, source="office"), interval=99.0)
+    where, placement = _place([office, stable], ("x",), ("office",))
+    assert where == {"office": 1, "office (stable)": 1}
+    assert (placement.carried.kept, placement.carried.joined, placement.touched) == (1, 1, frozenset({0}))
+
+
+def test_a_stable_part_keeps_a_layer_of_its_own():
+    office, stable = component("office", 5), replace(component("office (stable)", 90, source="office"), interval=99.0)
+    where, placement = _place([office, stable], ("office (stable)",), ("office",))
+    assert where == {"office": 1, "office (stable)": 0}
+    assert (placement.carried.kept, placement.touched) == (2, frozenset())
+
+
+def test_a_stable_part_of_a_new_version_follows_it():
+    kernel, stable = component("linux-6.1.0-17", 5), replace(component("linux-6.1.0-17 (stable)", 9), interval=99.0)
+    where, placement = _place([kernel, stable], ("x",), ("linux-6.1.0-13",))
+    assert where == {"linux-6.1.0-17": 1, "linux-6.1.0-17 (stable)": 1}
+    assert (placement.carried.renamed, placement.carried.joined) == (1, 1)

@@ -113,3 +113,16 @@ def test_a_version_that_exists_gets_the_next_number(previous, taken, expected):
 @given(st.text(max_size=5), st.none() | st.text(max_size=8), st.lists(st.text(max_size=8)))
 def test_the_next_version_is_always_new(wanted, previous, taken):
     assert next_version(wanted, previous, taken) not in {previous, *taken}
+
+
+TAGS = {"<version>": "version", "<previous>": "previous", "<pretty>": "pretty", "<imginfo>": "image_info"}
+HOSTILE = st.text(max_size=8) | st.sampled_from(["<version>", "<previous>", "<commits>", "\\1", "\\g<0>", "%s", "<"])
+
+
+@given(
+    st.fixed_dictionaries(dict.fromkeys(TAGS.values(), HOSTILE)),
+    st.lists(st.sampled_from([*TAGS, "text", " ", "<b", "&lt;", "\n"])),
+)
+def test_a_template_becomes_its_pieces_whatever_their_values_are(facts, pieces):
+    expected = [facts[TAGS[piece]] if piece in TAGS else piece for piece in pieces]
+    assert fill("".join(pieces), **facts) == "".join(expected)

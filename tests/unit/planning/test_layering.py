@@ -130,3 +130,12 @@ def test_the_first_two_joined_are_the_cheapest_pair():
     layering = _layering(expectations, list(range(12)), 12)
     layering.dissolve(11)
     assert tuple(next(members for members in layering.layers if len(members) == 2)) == min(costs, key=costs.get)
+
+
+def test_what_a_group_adds_is_told_from_few_windows_as_from_all():
+    expectations = _expectations(20)
+    layering = _layering(expectations, [n % 5 for n in range(19)] + [NOWHERE], 5)
+    before = [_cost(expectations, [members]) for members in layering.layers]
+    after = [_cost(expectations, [[*members, 19]]) for members in layering.layers]
+    added = layering._added_costs(19)
+    assert added == pytest.approx([new - old for old, new in zip(before, after, strict=True)])

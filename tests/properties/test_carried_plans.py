@@ -1,0 +1,194 @@
+"""Pairs of a previous image and a package set of today: whatever the image says, there is a valid plan.
+
+A pair is a system of yesterday, planned and written into an image by labels, annotations or a contentmeta file, of ours
+or of others, whole, cut or spoilt; and a system of today: packages gone, new, renamed, resized, of another
+architecture, with more or fewer layers. Pairs follow from their numbers. A few hundred run always, 10,000 with
+
+    python -m pytest -m judge tests/properties/test_carried_plans.py
+"""
+
+import json
+import random
+from dataclasses import replace
+from datetime import date
+
+import pytest
+
+from histories import HOSTILE, component, day
+from layer_images import tar_image
+from ostrata.codecs import contentmeta as contentmeta_codec
+from ostrata.codecs import plan_label, rechunk_label
+from ostrata.codecs.plan_label import CarriedLayer
+from ostrata.codecs.rechunk_label import RechunkInfo
+from ostrata.components.names import component_name
+from ostrata.errors import OstrataError
+from ostrata.model.component import ComponentPlan
+from ostrata.model.digest import Digest
+from ostrata.model.package import Package
+from ostrata.pipeline.previous_plan import CLOCK, changed_components, component_plan, read_previous_plan
+from ostrata.planning.ostrata_planner import OstrataPlanner
+from ostrata.planning.planned_contentmeta import plan_contentmeta
+from ostrata.planning.strategies import STRATEGIES, planner
+
+TODAY = day(0)
+TAR = bytes(1024)
+DIFF_ID = Digest.parse("sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef")
+REBALANCES = ("never", "auto", "auto", "full")
+ODD = (*HOSTILE, "", "\udcff", "k-6.1.0-13-amd64", "k-6.1.0-17-amd64", "k-6.1.0-17-arm64", "a (stable)", "unclaimed")
+NAMES = sorted({component_name(name) for name in ODD} | set("abcdefghijkl"))
+FOREIGN = ("dedi:a", "meta:b", "unpackaged", "c", "x, y", "gone")
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_whatever_the_previous_image_says_there_is_a_valid_plan(tmp_path, part):
+    for number in range(75):
+        _check_pair(tmp_path / str(number), 75 * part + number)
+
+
+@pytest.mark.judge
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("part", range(20))
+def test_ten_thousand_pairs_have_valid_plans(tmp_path, part):
+    for number in range(500):
+        _check_pair(tmp_path / str(number), 1000 + 500 * part + number)
+
+
+def _check_pair(place, number):
+    chance = random.Random(number)
+    old = _system(chance)
+    name = _publish(chance, place, _plan_of_yesterday(chance, old), old)
+    today = _of_today(chance, old)
+    previous = _read(name)
+    packages = {item.name: _packages(chance, item) for item in today}
+    objects = {f"{position:064x}": item.name for position, item in enumerate(today)}
+    versions = {package.name: package.version for inside in packages.values() for package in inside}
+    changed = changed_components(previous, objects, packages, versions)
+    max_layers = chance.randrange(1, 12) + sum(item.exclusive is not None for item in today)
+    ours = OstrataPlanner(rebalance=chance.choice(REBALANCES), changed=changed)
+    chosen = ours if chance.random() < 0.7 else planner(chance.choice(list(STRATEGIES)))
+    before = component_plan(previous, today, packages)
+    plan = chosen.plan(today, max_layers, TODAY, before)
+    _assert_valid(plan, today, max_layers, objects)
+    if number % 5 == 0:
+        chance.shuffle(today)
+        assert chosen.plan(today, max_layers, TODAY, component_plan(previous, today, packages)) == plan
+
+
+def _assert_valid(plan, components, max_layers, objects):
+    layers = [names for names in plan.layers if names]
+    assert len(layers) <= max_layers
+    assert sorted(name for names in layers for name in names) == sorted(item.name for item in components)
+    written = contentmeta_codec.decode(
+        contentmeta_codec.encode(plan_contentmeta(ComponentPlan(tuple(layers)), objects))
+    )
+    assert written.mapping.keys() == objects.keys()  # each object, and so each path, has one layer
+    assert set(written.mapping.values()) <= written.layers.keys()
+
+
+def _read(name):
+    """The previous plan, which is an error if it is required and tells nothing."""
+    previous = read_previous_plan(name)
+    try:
+        required = read_previous_plan(name, required=True)
+    except OstrataError:
+        assert previous.told_by is None
+        assert previous.notes
+    else:
+        assert required == previous
+    return previous
+
+
+# Yesterday and today
+
+
+def _system(chance):
+    return [_component(chance, name) for name in chance.sample(NAMES, chance.randrange(1, len(NAMES)))]
+
+
+def _component(chance, name):
+    made = component(
+        name,
+        chance.choice((0, 1, 10, 5000, 1 << 40)),
+        *(chance.randrange(-900, 9) for _ in range(chance.randrange(4))),
+        source=chance.choice("st") if chance.random() < 0.4 else None,
+    )
+    asked = chance.random()
+    if asked < 0.05:
+        return replace(made, exclusive=chance.choice((name, "one")))
+    return replace(made, interval=chance.choice((0.5, 7.0, 1e9))) if asked < 0.15 else made
+
+
+def _plan_of_yesterday(chance, components):
+    layers = chance.randrange(1, 12) + sum(item.exclusive is not None for item in components)
+    return planner(chance.choice(list(STRATEGIES))).plan(components, layers, day(-7))
+
+
+def _of_today(chance, components):
+    left = [item for item in components if chance.random() < 0.8] or components[:1]
+    resized = [
+        replace(item, compressed_size=chance.randrange(9999)) if chance.random() < 0.3 else item for item in left
+    ]
+    known = {item.name for item in resized}
+    return resized + [_component(chance, name) for name in NAMES if name not in known and chance.random() < 0.2]
+
+
+def _packages(chance, component):
+    names = {component.name, f"lib{component.name}"} if chance.random() < 0.5 else set()
+    return [Package(name, chance.choice(("1-1", "1-2")), "amd64", component.name, ()) for name in sorted(names)]
+
+
+# What the previous image says
+
+
+def _publish(chance, place, plan, components):
+    """The name of an image, or of a contentmeta file, that tells of `plan` as well as it can."""
+    kind = chance.choice(("file", "ours", "ours", "rechunk", "annotations", "nothing", "foreign", "missing"))
+    layers = [names for names in plan.layers if names]
+    if kind == "missing":
+        return chance.choice((str(place / "none.json"), f"oci:{place}/none:1"))
+    if kind == "file":
+        objects = {f"{position:064x}": item.name for position, item in enumerate(components)}
+        place.mkdir()
+        data = contentmeta_codec.encode(plan_contentmeta(ComponentPlan(tuple(layers)), objects))
+        (place / "plan.json").write_bytes(_spoil(chance, data))
+        return str(place / "plan.json")
+    image = tar_image(place, [TAR] * (len(layers) + 1), labels=_labels(chance, kind, layers))
+    if kind == "annotations":
+        for entry, names in zip(image.manifest["layers"][1:], layers, strict=True):
+            entry["annotations"] = {"ostree.components": _maybe_cut(chance, ",".join(names))}
+    if chance.random() < 0.1:
+        image.manifest["layers"].pop()
+    return image.write().reference
+
+
+def _labels(chance, kind, layers):
+    labels = {}
+    if kind == "ours":
+        carried = [CarriedLayer("commit", "", "0" * 64, DIFF_ID, 1)]
+        carried += [CarriedLayer(f"l{n}", ",".join(names), "0" * 64, DIFF_ID, 1) for n, names in enumerate(layers)]
+        labels |= plan_label.encode(carried)
+    if kind == "rechunk":
+        told = tuple(tuple(names) for names in layers)
+        labels[rechunk_label.LABEL] = rechunk_label.encode(RechunkInfo(told, dict.fromkeys(NAMES, "1-1")))
+    if kind == "foreign":
+        told = [
+            chance.choices(FOREIGN, k=chance.randrange(4))
+            for _ in range(chance.randrange(700 if chance.random() < 0.05 else 9))
+        ]
+        labels[rechunk_label.LABEL] = json.dumps({"version": 2, "layers": told, "packages": {"a": "1-1"}})
+    if chance.random() < 0.5:
+        labels[CLOCK] = chance.choice(
+            ("2023-12-25", "2099-01-01", "1960-02-30", "9999-12-31", date.min.isoformat(), "x")
+        )
+    return {key: _maybe_cut(chance, text) for key, text in labels.items()}
+
+
+def _maybe_cut(chance, text):
+    return text[: chance.randrange(len(text) + 1)] if chance.random() < 0.2 else text
+
+
+def _spoil(chance, data):
+    if chance.random() < 0.8:
+        return data
+    at = chance.randrange(len(data))
+    return data[:at] + (b"" if chance.random() < 0.5 else bytes([chance.randrange(256)]) + data[at + 1 :])
