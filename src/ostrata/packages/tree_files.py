@@ -40,16 +40,18 @@ class TreeFiles:
 
     def locate_all(self, paths: Iterable[str]) -> list[str]:
         """`locate` of each of `paths`: a database has hundreds of thousands. Raises: LimitError."""
+        known = self._directories
+        characters = self._characters
         located = []
         for path in paths:
             directory, _, name = path.rpartition("/")
-            place = self._directories.get(directory)
-            usual = place and name not in _NO_NAMES
-            found = f"{place}/{name}" if usual else self._locate(path, directory, name)
-            self._characters += len(found)
-            if self._characters > MAX_CHARACTERS:
+            place = known.get(directory)
+            found = f"{place}/{name}" if place and name not in _NO_NAMES else self._locate(path, directory, name)
+            characters += len(found)
+            if characters > MAX_CHARACTERS:
                 raise LimitError(f"expected at most {MAX_CHARACTERS:,} characters of paths in a database, found more")
             located.append(found)
+        self._characters = characters
         return located
 
     def find(self, path: str) -> str | None:
