@@ -197,37 +197,50 @@ def _write_layers(
         for position, draft in enumerate(drafts)
         if (found := previous.by_recipe(draft.recipe, media_type)) is not None
     }
-    to_write = [position for position in range(len(drafts)) if position not in reused]
-    weights = [_weight(repository, drafts[position]) for position in to_write]
-    units = [
-        LayerUnit(
-            repository.part(drafts[position].objects, has_metadata=drafts[position].tree is not None),
-            options.layout,
-            options.compressor,
-            destination.blobs,
-            drafts[position].objects,
-            drafts[position].parents,
-            previous.diff_ids(media_type),
-            threads_for(weight, sum(weights), jobs),
-            drafts[position].tree,
-        )
-        for position, weight in zip(to_write, weights, strict=True)
-    ]
-    if units:
-        progress.start("writing layers", sum(weights))
-    written = parallel.run(write_unit, units, jobs=jobs, weights=weights, on_advance=progress.advance)
-    made = dict(zip(to_write, written, strict=True))
+    to_write = [draft for position, draft in enumerate(drafts) if position not in reused]
+    known = previous.diff_ids(media_type)
+    written = iter(_write_drafts(repository, to_write, destination.blobs, options, known, jobs, progress))
     reports = []
     for position, draft in enumerate(drafts):
         if position in reused:
-            diff_id, known = reused[position]
-            reports.append(_report(draft, diff_id, known, None, SAME_RECIPE))
+            diff_id, descriptor = reused[position]
+            reports.append(_report(draft, diff_id, descriptor, None, SAME_RECIPE))
         else:
-            reports.append(_report_written(draft, made[position], previous, media_type))
+            reports.append(_report_written(draft, next(written), previous, media_type))
     taken_over = [report.layer.descriptor for report in reports if report.how != BUILT]
     if previous.store is not None and taken_over:
         take_over(taken_over, previous.store, destination, jobs, progress)
     return reports
+
+
+def _write_drafts(
+    repository: CommitStore,
+    drafts: list[_Draft],
+    blobs: BlobDirectory,
+    options: EncapsulateOptions,
+    known: frozenset[Digest],
+    jobs: int,
+    progress: Progress,
+) -> list[LayerBytes]:
+    weights = [_weight(repository, draft) for draft in drafts]
+    total = sum(weights)
+    units = [
+        LayerUnit(
+            repository.part(draft.objects, has_metadata=draft.tree is not None),
+            options.layout,
+            options.compressor,
+            blobs,
+            draft.objects,
+            draft.parents,
+            known,
+            threads_for(weight, total, jobs),
+            draft.tree,
+        )
+        for draft, weight in zip(drafts, weights, strict=True)
+    ]
+    if units:
+        progress.start("writing layers", total)
+    return list(parallel.run(write_unit, units, jobs=jobs, weights=weights, on_advance=progress.advance))
 
 
 def _weight(repository: CommitStore, draft: _Draft) -> int:
