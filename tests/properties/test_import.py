@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 import tarbuilder
 from layer_images import tar_image
+from layered_trees import layers_on
 from ostrata.errors import OstrataError
 from ostrata.formats.encapsulated import Layout, tar_path
 from ostrata.pipeline.import_image import import_image
@@ -18,10 +21,12 @@ from ostrata.pipeline.places import open_image
 from ostrata.sources.ostree_commit import read_tree
 from ostrata.stores.ostree_repository import open_repository
 from ostrata.stores.ostree_writer import init_repository
-from repositories import expected_entries
+from plain_images import CAPABILITY, layer_tar
+from repositories import ROOT, expected_entries
 from strategies import trees
 from tarbuilder import Node, Tree, commit_bytes, file_checksum
 
+MODES = ("archive", "bare-user", "bare") if ROOT else ("archive", "bare-user")
 LAYOUTS = [Layout("ostree-ext-0.15", 1), Layout("bootc", 1), Layout("bootc", 2)]
 
 
@@ -30,6 +35,16 @@ def comes_back(tree: Tree) -> bool:
     paths = [tar_path(path) for path, node in tree.items() if node.kind != "directory"]
     directories = {tar_path(path) for path, node in tree.items() if node.kind == "directory"}
     return "sysroot" not in tree and len(set(paths)) == len(paths) and not directories & set(paths)
+
+
+def suited(mode: str, node: Node) -> Node:
+    """What the file system can hold, where a repository's files have their real attributes."""
+    if mode != "bare":
+        return node
+    capability = (b"security.capability", CAPABILITY)
+    xattrs = (capability if name == capability[0] else (name, value) for name, value in node.xattrs)
+    held = ("security.selinux", "trusted.x") if node.kind == "symlink" else ("",)
+    return replace(node, xattrs=tuple(pair for pair in xattrs if pair[0].decode().startswith(held)))
 
 
 def layers_of(tree: Tree, layout: Layout, chunked: bool) -> list[bytes]:
@@ -44,18 +59,59 @@ def layers_of(tree: Tree, layout: Layout, chunked: bool) -> list[bytes]:
 @settings(max_examples=25, deadline=None)
 @given(
     tree=trees().filter(comes_back),
-    mode=st.sampled_from(["archive", "bare-user"]),
+    mode=st.sampled_from(MODES),
     compression=st.sampled_from(["none", "gzip", "zstd"]),
     chunked=st.booleans(),
 )
 def test_any_tree_comes_back(layout: Layout, tree: dict[str, Node], mode: str, compression: str, chunked: bool) -> None:
+    tree = {path: suited(mode, node) for path, node in tree.items()}
     with tempfile.TemporaryDirectory() as place:
         image = tar_image(Path(place, "image"), layers_of(tree, layout, chunked), compression)
         init_repository(f"{place}/repo", mode)
         found = import_image(f"{place}/repo", *open_image(image.reference), ref="a")
         assert found.checksum == tarbuilder.checksum_of(commit_bytes(tree))
-        _, back = read_tree(open_repository(f"{place}/repo"), "a")
+        _, back = read_tree(open_repository(f"{place}/repo"), found.checksum)
         assert dict(back.entries) == expected_entries(tree)
+
+
+@pytest.mark.parametrize("is_derived", [True, False], ids=["derived", "plain"])
+@settings(max_examples=100, deadline=None)
+@given(
+    data=st.data(),
+    mode=st.sampled_from(MODES),
+    compression=st.sampled_from(["none", "gzip", "zstd"]),
+    layout=st.sampled_from(LAYOUTS),
+)
+def test_any_layers_on_any_tree_make_the_tree_that_looking_at_every_path_makes(
+    is_derived: bool, data: st.DataObject, mode: str, compression: str, layout: Layout
+) -> None:
+    base = None
+    if is_derived:
+        drawn = data.draw(trees().filter(comes_back))
+        base = {path: suited(mode, node) for path, node in drawn.items()}
+    layers, container = data.draw(layers_on(base, partial(suited, mode)))
+    own = layers_of(base, layout, chunked=True) if base is not None else []
+    tars = [*own, *(layer_tar(layer) for layer in layers)]
+    with tempfile.TemporaryDirectory() as place:
+        image = tar_image(Path(place, "image"), tars, compression, encapsulated=len(own))
+        if not is_derived:
+            image.config["config"] = {}
+            image.write()
+        init_repository(f"{place}/repo", mode)
+        found = import_image(f"{place}/repo", *open_image(image.reference))
+
+        repository = open_repository(f"{place}/repo")
+        expected, left_out = container.committed()
+        assert dict(read_tree(repository, found.checksum)[1].entries) == expected_entries(expected)
+        assert {each.path for each in found.left_out} == left_out
+        for node in expected.values():
+            if node.kind == "file":
+                assert b"".join(repository.open_file(file_checksum(node)).content) == node.data
+        if base is not None:
+            assert found.commit is not None
+            assert found.commit.checksum == tarbuilder.checksum_of(commit_bytes(base))
+            assert repository.read_commit(found.commit.checksum)[1] == commit_bytes(base)
+            assert dict(read_tree(repository, found.commit.checksum)[1].entries) == expected_entries(base)
 
 
 TREE = {

@@ -23,8 +23,10 @@ COMMANDS = {
     "ls": "List what is in an OSTree commit.",
     "plan": "Plan which files share a layer.",
     "explain": "Why is a file in its layer?",
+    "build": "Turn a directory, image, tar or commit into a planned image.",
+    "lint": "What stands between a tree and an image of it?",
     "encapsulate": "Turn an OSTree commit into an OCI image.",
-    "import": "Turn an encapsulated image back into an OSTree commit.",
+    "import": "Turn an image back into an OSTree commit.",
     "tar": "A commit as one tar, and back.",
     "extract": "The tree of any image, as files.",
     "inspect": "Show the layers of an image.",
@@ -104,7 +106,8 @@ def run(arguments: list[str]) -> int:
     gc.disable()
     try:
         result = command.main(arguments, prog_name="ostrata", standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # None: it was closed when we were started
+            sys.stdout.flush()
     except click.UsageError as error:
         error.show()
         return 2

@@ -15,8 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ostrata.formats.plain import MAX_LINKS
-from ostrata.model.tree import Directory, Entry, RegularFile, Symlink
-from ostrata.sources.directory import SpecialFile
+from ostrata.model.tree import Directory, Entry, RegularFile, SpecialFile, Symlink
 
 COMMIT = "commit"
 LAYERS = "layers"

@@ -22,10 +22,9 @@ from dataclasses import dataclass
 from ostrata import parallel
 from ostrata.errors import NotFoundError, UnsupportedError, escape, within
 from ostrata.model.image import Layer, StoredImage
-from ostrata.model.tree import Directory, Entry, RegularFile, Symlink
+from ostrata.model.tree import Directory, Entry, RegularFile, SpecialFile, Symlink
 from ostrata.progress import SILENT, Progress
 from ostrata.protocols import BlobStore
-from ostrata.sources.directory import SpecialFile
 from ostrata.sources.image import MAX_TAR, TMPDIR, ImageSource, Wanted, open_image_source, read_contents, wanted_of
 from ostrata.sources.image_layer import Finding
 from ostrata.stores.extraction import TreeWriter, Unset

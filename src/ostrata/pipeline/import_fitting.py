@@ -113,7 +113,7 @@ def _with_usr_etc(kept: dict[str, Entry], left_out: list[LeftOut]) -> dict[str, 
     for path, entry in kept.items():
         if path == "etc" or path.startswith("etc/"):
             continue
-        if path.startswith("usr/etc/") and _is_replaced(path, entry, moved):
+        if (path == "usr/etc" or path.startswith("usr/etc/")) and _is_replaced(path, entry, moved):
             left_out.append(LeftOut(path, "/etc has one too, which is kept"))
         else:
             entries[path] = entry

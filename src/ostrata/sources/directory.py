@@ -21,8 +21,7 @@ from itertools import groupby
 
 from ostrata import parallel
 from ostrata.errors import AccessError, LimitError, NotFoundError, escape, from_os_error, within
-from ostrata.model.tree import Attributes, Directory, Entry, RegularFile, Symlink, Tree, Xattrs
-from ostrata.model.tree import SpecialFile as SpecialFile
+from ostrata.model.tree import Attributes, Directory, Entry, RegularFile, SpecialFile, Symlink, Tree, Xattrs
 from ostrata.sources.rootfs import KINDS, MAX_DEPTH, TreeReader, changed, changed_or, read_blocks
 
 FILES_PER_UNIT = 512

@@ -17,10 +17,9 @@ from dataclasses import dataclass
 from ostrata import parallel
 from ostrata.errors import NotFoundError, escape, within
 from ostrata.model.image import Layer, StoredImage
-from ostrata.model.tree import RegularFile, Tree
+from ostrata.model.tree import RegularFile, SpecialFile, Tree
 from ostrata.progress import SILENT, Progress
 from ostrata.protocols import BlobStore
-from ostrata.sources.directory import SpecialFile
 from ostrata.sources.image_layer import Finding, LayerIndex, index_layer
 from ostrata.sources.image_union import Union, content_place
 from ostrata.stores.layer_reader import LayerReader, read_ranges

@@ -25,8 +25,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from ostrata.errors import LimitError, MalformedError, OstrataError, escape
-from ostrata.model.tree import Attributes, Directory, Entry, RegularFile, Symlink, Tree, Xattrs
-from ostrata.sources.directory import SpecialFile
+from ostrata.model.tree import Attributes, Directory, Entry, RegularFile, SpecialFile, Symlink, Tree, Xattrs
 from ostrata.sources.image_layer import Change, Finding, FindingCounter, LayerEntry, LayerIndex
 
 MAX_DEPTH = 1024

@@ -16,8 +16,7 @@ from ostrata.inspection.tree_difference import (
     contents_to_read,
     notes,
 )
-from ostrata.model.tree import Attributes, Directory, RegularFile, Symlink
-from ostrata.sources.directory import SpecialFile
+from ostrata.model.tree import Attributes, Directory, RegularFile, SpecialFile, Symlink
 
 PLAIN = Attributes(0o644, 0, 0, (), 100)
 ROOT = Directory(Attributes(0o755, 0, 0, (), 100))

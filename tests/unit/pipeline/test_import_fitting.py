@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ostrata.model.tree import Tree
+from ostrata.model.tree import Directory, Tree
 from ostrata.pipeline.import_fitting import FittingTree, fit
 from ostrata.sources.image_layer import index_layer
 from ostrata.sources.image_union import union
@@ -52,6 +52,12 @@ def test_usr_etc_and_etc_become_one_and_etc_wins() -> None:
     assert found.entries["usr/etc/d"].attributes.mode == 0o711
     reason = "/etc has one too, which is kept"
     assert left_out(*changes) == dict.fromkeys(("usr/etc/both", "usr/etc/file", "usr/etc/file/below"), reason)
+
+
+@pytest.mark.parametrize("odd", [symlink("usr/etc", "../etc"), Change("usr/etc")])
+def test_what_is_no_directory_in_the_place_of_usr_etc_is_told(odd: Change) -> None:
+    assert left_out(odd, Change("etc/passwd")) == {"usr/etc": "/etc has one too, which is kept"}
+    assert isinstance(fitted(odd, Change("etc/passwd")).entries["usr/etc"], Directory)
 
 
 @pytest.mark.parametrize("odd", [symlink("etc", "elsewhere"), Change("etc"), symlink("usr", "system"), Change("usr")])

@@ -1,0 +1,149 @@
+"""The bars of the build, on a real tree: ratios against the named commands in the same run.
+
+Usage: python bench/building.py TREE WORK [--only ROW,...]
+
+TREE is a root filesystem with a dpkg database; WORK an empty directory on the same disk. Needs tar, gzip, zstd and
+ostree. Planning is a part of every build. The exit code is 4 when a bar does not hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from desktop import MEMORY_BAR, OSTRATA, REF, Row, ratio_row, warm
+from measure import Measured, measure
+
+OPTIONS = ("--max-layers", "96", "--created", "2024-05-17T12:00:00Z", "--jobs", "2", "--json", "-q")
+VICTIM = "usr/bin/ping"
+
+
+class Bench:
+    """The rows, in an order in which later ones use what earlier ones made."""
+
+    def __init__(self, tree: str, work: Path) -> None:
+        self.tree = tree
+        self.work = work
+        self.memory: dict[str, int] = {}
+        self.first: Measured | None = None
+
+    def rows(self) -> dict[str, Callable[[], Iterator[Row]]]:
+        return {
+            "zstd": lambda: self.against_tar("ostree", "zstd", "zstd -3 -T0 -q", 2.0),
+            "again": self.again,
+            "image": self.from_image,
+            "plain-zstd": lambda: self.against_tar("plain", "zstd", "zstd -3 -T0 -q", 1.5),
+            "gzip": lambda: self.against_tar("ostree", "gzip", "gzip -6", 0.3),
+            "chain": self.against_chain,
+            "plain-gzip": lambda: self.against_tar("plain", "gzip", "gzip -6", 0.25),
+            "memory": self.peak_memory,
+        }
+
+    def against_tar(self, image_format: str, compression: str, program: str, bar: float) -> Iterator[Row]:
+        warm(self.tree)
+        packed = self.work / "peer"
+        peer = measure(f"tar -C {self.tree} -c . | {program} > {packed}", shell=True)
+        peer_size = packed.stat().st_size
+        packed.unlink()
+        warm(self.tree)
+        name = f"{image_format}-{compression}"
+        ours = self.build(self.tree, name, image_format, compression)
+        size = sum(layer["size"] for layer in json.loads(ours.stdout)["layers"])
+        self.memory[name] = ours.memory
+        yield ratio_row(f"build --format {image_format}, {compression}", ours, f"tar | {program}", peer, bar)
+        yield Row(
+            "  its size", f"{size / 1e6:.0f} MB", f"{peer_size / 1e6:.0f} MB", f"{size / peer_size:.3f}", "", True
+        )
+
+    def against_chain(self) -> Iterator[Row]:
+        """What `build --format ostree` with gzip replaces; the row `gzip` must have run."""
+        ours = self.build(self.tree, "ostree-gzip", "ostree", "gzip")
+        repo = self._fresh("repo")
+        measure("ostree", f"--repo={repo}", "init", "--mode=bare-user")
+        started = time.perf_counter()
+        measure("ostree", f"--repo={repo}", "commit", "-b", REF, f"--tree=dir={self.tree}")
+        measure(f"ostree --repo={repo} export {REF} | gzip -6 > {self.work / 'peer'}", shell=True)
+        chain = time.perf_counter() - started
+        ratio = chain / ours.wall
+        against = f"{chain:.1f} s ostree commit, export, gzip -6"
+        yield Row("build --format ostree, gzip", f"{ours.wall:.1f} s", against, f"{ratio:.1f}", ">= 6", ratio >= 6)
+        shutil.rmtree(repo)
+        (self.work / "peer").unlink()
+
+    def again(self) -> Iterator[Row]:
+        """One package changes; once with all files hashed, once with the cache of checksums."""
+        first = self.build(self.tree, "first", "ostree", "zstd")
+        changed = self.work / "changed"
+        shutil.rmtree(changed, ignore_errors=True)
+        measure("cp", "-al", self.tree, str(changed), watch_memory=False)
+        cache = str(self.work / "cache")
+        time.sleep(3)  # links change times of change: the cache keeps no file that was changed just now
+        self.build(str(changed), "second", "ostree", "zstd", "--cache", cache)
+        data = (changed / VICTIM).read_bytes()
+        (changed / VICTIM).unlink()
+        (changed / VICTIM).write_bytes(data + b"\0")
+        previous = ("--previous", f"oci:{self.work / 'first'}")
+        for what, bar, more in (("", 0.25, ()), (", --cache", 0.10, ("--cache", cache))):
+            ours = self.build(str(changed), "second", "ostree", "zstd", *previous, *more)
+            built = json.loads(ours.stdout)["built"]["layers"]
+            yield ratio_row(
+                f"one package changed, --previous{what}: {built} layers built", ours, "the first", first, bar
+            )
+        shutil.rmtree(changed)
+
+    def from_image(self) -> Iterator[Row]:
+        """From an image of the same tree; against the build from the directory and one decompression."""
+        directory = self.build(self.tree, "first", "ostree", "zstd")
+        self.build(self.tree, "image", "plain", "gzip")
+        blobs = self.work / "image/blobs/sha256"
+        unpack = f"for blob in {blobs}/*; do gzip -dcf $blob; done > /dev/null"
+        decompression = measure(unpack, shell=True, watch_memory=False)
+        ours = self.build(f"oci:{self.work / 'image'}", "second", "ostree", "zstd", "--tmpdir", str(self.work))
+        self.memory["from an image"] = ours.memory
+        ratio = (ours.wall - decompression.wall) / directory.wall
+        against = f"{directory.wall:.1f} s from the directory, {decompression.wall:.1f} s to decompress"
+        yield Row("from an image", f"{ours.wall:.1f} s", against, f"{ratio:.2f}", "<= 1.5", ratio <= 1.5)
+
+    def peak_memory(self) -> Iterator[Row]:
+        for name, peak in self.memory.items():
+            holds = peak <= MEMORY_BAR
+            yield Row(f"peak memory of all processes, {name}", f"{peak / 1e6:.0f} MB", "", "", "<= 1074 MB", holds)
+
+    def build(self, source: str, name: str, image_format: str, compression: str, *more: str) -> Measured:
+        image = self._fresh(name)
+        how = ("--format", image_format, "--compression", compression)
+        return measure(OSTRATA, "build", source, f"oci:{image}", *how, *OPTIONS, *more)
+
+    def _fresh(self, name: str) -> Path:
+        shutil.rmtree(self.work / name, ignore_errors=True)
+        measure("sync", watch_memory=False)
+        return self.work / name
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("tree")
+    parser.add_argument("work")
+    parser.add_argument("--only", default="")
+    options = parser.parse_args()
+    os.makedirs(options.work, exist_ok=True)
+    bench = Bench(options.tree, Path(options.work))
+    print(f"{os.cpu_count()} cores, {time.strftime('%Y-%m-%d')}, {options.tree}")
+    print("| what | ostrata | against | ratio | bar | holds |\n|---|---|---|---|---|---|")
+    all_hold = True
+    for name in options.only.split(",") if options.only else bench.rows():
+        for row in bench.rows()[name]():
+            all_hold &= row.holds
+            holds = "yes" if row.holds else "NO"
+            print(f"| {row.what} | {row.measured} | {row.against} | {row.ratio} | {row.bar} | {holds} |", flush=True)
+    return 0 if all_hold else 4
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,245 @@
+"""The story of a build: from anything with a tree in it to an image, in one pass and without a repository.
+
+    a source, open -> its tree, made fit for the format -> what an object is called -> the plan -> the layers
+
+For the format `ostree` the objects and the commit are computed (`build_commit`), and the layers are written from the
+source by the very code that writes them from a repository: an image has the same digest as `ostrata commit` and
+`ostrata encapsulate` would give it. For the format `plain`, see `build_plain`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from ostrata.codecs import json
+from ostrata.codecs.oci import MAX_DOCUMENT
+from ostrata.errors import MalformedError, UnsupportedError, escape, within
+from ostrata.model.ostree import Metadata, Variant
+from ostrata.model.tree import Directory, Entry, RegularFile, Symlink, Tree
+from ostrata.pipeline.build_commit import build_commit, hash_files
+from ostrata.pipeline.build_sources import PreparedSource
+from ostrata.pipeline.checksum_cache import ChecksumCache
+from ostrata.pipeline.commit import MODULES, one_kernel
+from ostrata.pipeline.encapsulate import EncapsulateOptions, EncapsulateResult, encapsulate
+from ostrata.pipeline.fitting import FittedTree, Step, TakenStep, TreeView, fit
+from ostrata.pipeline.plan import PlanOptions, PlanSource, TreePlan, plan_tree
+from ostrata.pipeline.previous import NO_PREVIOUS, PreviousImage
+from ostrata.pipeline.previous_plan import NO_PREVIOUS_PLAN, PreviousPlan
+from ostrata.progress import SILENT, Progress
+from ostrata.protocols import Destination
+from ostrata.sources.contents import CommitAt, MadeAt, TreeSource, open_contents
+from ostrata.sources.rootfs import is_utf8
+from ostrata.stores.reference import parse_reference
+
+_SHOWN = 10
+_NOT_OURS = ("ostree.", "dev.hhd.rechunk.", "ostrata.")
+"""Labels that begin so say of an image what is not true of the one that is built from it."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommitText:
+    """What the commit says beside its tree. `timestamp` is in seconds since 1970; `metadata` in order."""
+
+    timestamp: int
+    subject: str = ""
+    metadata: tuple[tuple[str, str], ...] = ()
+    bootable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BuildOptions:
+    """How to build an image of the format `ostree`.
+
+    Without a `plan`, layers follow the contentmeta of `image`, or there is one. `cache` is a file with checksums of
+    files that a build of the same directory has read before.
+    """
+
+    commit: CommitText
+    image: EncapsulateOptions
+    plan: PlanOptions | None = None
+    cache: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BuildResult:
+    """The image, the steps that changed something, and the plan, if one was made."""
+
+    image: EncapsulateResult
+    taken: tuple[TakenStep, ...] = ()
+    plan: TreePlan | None = None
+
+
+def check_apart(source: str, destination: str) -> None:
+    """Raises: UnsupportedError for a directory to build from within the destination, or the other way round."""
+    reference = parse_reference(destination)
+    if not reference.is_native or not os.path.isdir(source):
+        return
+    tree, image = os.path.realpath(source), os.path.realpath(reference.path)
+    if os.path.commonpath([tree, image]) == tree:
+        raise UnsupportedError("the destination lies within the source, and would be taken for a part of it")
+    if os.path.commonpath([tree, image]) == image:
+        raise UnsupportedError("the source lies within the destination")
+
+
+def fit_source(
+    prepared: PreparedSource, steps: Iterable[Step], progress: Progress = SILENT
+) -> tuple[PreparedSource, FittedTree]:
+    """The source's tree after the steps, and the source with contents that they made. Raises: UnsupportedError."""
+    progress.start("fitting the tree", None)
+    with view_of(prepared) as view:
+        fitted = fit(view, steps)
+    if fitted.made and not isinstance(prepared.at, MadeAt):
+        prepared = replace(prepared, at=MadeAt(prepared.at, fitted.made))
+    return prepared, fitted
+
+
+@contextmanager
+def view_of(prepared: PreparedSource) -> Iterator[TreeView]:
+    """The source's tree for steps, with its contents open."""
+    with open_contents(prepared.at) as contents:
+
+        def read(entry: RegularFile) -> bytes:
+            return b"".join(bytes(piece) for piece in contents.open(entry))
+
+        yield TreeView(prepared.tree.entries, prepared.special, read)
+
+
+def build_ostree(
+    prepared: PreparedSource,
+    fitted: FittedTree,
+    destination: Destination,
+    options: BuildOptions,
+    *,
+    previous: PreviousImage = NO_PREVIOUS,
+    previous_plan: PreviousPlan = NO_PREVIOUS_PLAN,
+    jobs: int = 1,
+    progress: Progress = SILENT,
+) -> BuildResult:
+    """Write the tree to `destination` as an encapsulated image.
+
+    Raises: every family of OstrataError; AccessError also for files that change meanwhile. The destination then shows
+    what it showed before.
+    """
+    _check(fitted)
+    cache = ChecksumCache(options.cache, prepared.at)
+    known = _named_by_commit(prepared) or cache.find
+    checksums = hash_files(prepared.at, fitted.tree, known=known, jobs=jobs, progress=progress)
+    cache.write(fitted.tree, checksums)
+    text = options.commit
+    metadata = _metadata(text, fitted.tree)
+    commit = build_commit(
+        prepared.at, fitted.tree, checksums, timestamp=text.timestamp, subject=text.subject, metadata=metadata
+    )
+    plan, image = None, options.image
+    if options.plan is not None:
+        plan = plan_source(prepared, fitted.tree, checksums, text.timestamp, options.plan, previous_plan, progress)
+        image = replace(image, contentmeta=plan.contentmeta)
+    result = encapsulate(commit, commit.checksum, destination, image, previous=previous, jobs=jobs, progress=progress)
+    return BuildResult(result, fitted.taken, plan)
+
+
+def plan_source(
+    prepared: PreparedSource,
+    tree: Tree,
+    objects: Mapping[str, str],
+    timestamp: int,
+    options: PlanOptions,
+    previous: PreviousPlan = NO_PREVIOUS_PLAN,
+    progress: Progress = SILENT,
+    *,
+    only: Collection[str] | None = None,
+) -> TreePlan:
+    """The plan of the fitted `tree`; `objects`: path -> what is planned, for all but directories.
+
+    With `only`, no other paths are planned; packages and their dates are known from all. Package databases in /var are
+    read even where /var is not in the image. Raises: as `plan_tree`.
+    """
+    with open_contents(prepared.at) as contents:
+        databases = {path: entry for path, entry in prepared.tree if path.startswith("var/")}
+        packages = TreeSource(Tree({**databases, **tree.entries}), contents)
+        if only is not None:
+            tree = Tree({path: entry for path, entry in tree if isinstance(entry, Directory) or path in only})
+        source = PlanSource(TreeSource(tree, contents), objects, timestamp, packages)
+        plan = plan_tree(source, options, previous, progress=progress)
+    for note in plan.notes:
+        progress.warn(note)
+    return plan
+
+
+def base_config(prepared: PreparedSource) -> Mapping[str, object]:
+    """The ``config`` object of the source's own config, for an image of the format `ostree`: unknown keys are kept.
+
+    Labels that say what the source is, and not what is in it, are left out. Raises: MalformedError.
+    """
+    if prepared.config is None:
+        return {}
+    with within("the source's config"):
+        document = json.decode(prepared.config, what="config", limit=MAX_DOCUMENT, allow_floats=True)
+        config = {} if document.get("config") is None else document["config"]
+        if not isinstance(config, dict):
+            raise MalformedError("expected an object as 'config'")
+        labels = {} if config.get("Labels") is None else config["Labels"]
+        if not (isinstance(labels, dict) and all(isinstance(value, str) for value in labels.values())):
+            raise MalformedError("expected an object of strings as 'Labels'")
+    return config | {"Labels": {key: value for key, value in labels.items() if not key.startswith(_NOT_OURS)}}
+
+
+def _check(fitted: FittedTree) -> None:
+    """Refuse, all at once, what a commit cannot hold."""
+    refused = [f"/{escape(path)} ({entry.kind})" for path, entry in fitted.special.items()]
+    refused += [f"/{escape(path)} ({why})" for path, why in _not_utf8(fitted.tree)]
+    refused += [f"/{escape(path)} (an empty extended attribute)" for path, entry in fitted.tree if _has_empty(entry)]
+    if refused:
+        shown = ", ".join(sorted(refused)[:_SHOWN])
+        more = f", and {len(refused) - _SHOWN} more" if len(refused) > _SHOWN else ""
+        raise UnsupportedError(
+            f"a commit cannot hold {shown}{more}",
+            hint="leave them out with --exclude, or take the steps that do; `ostrata lint` lists all of them",
+        )
+
+
+def _not_utf8(tree: Tree) -> Iterator[tuple[str, str]]:
+    for path, entry in tree:
+        if not is_utf8(path):
+            yield path, "its name is not UTF-8"
+        elif isinstance(entry, Symlink) and not is_utf8(entry.target):
+            yield path, "its target is not UTF-8"
+
+
+def _has_empty(entry: Entry) -> bool:
+    xattrs = entry.attributes.xattrs
+    return bool(xattrs) and not all(value for _, value in xattrs)
+
+
+# The commit
+
+
+def _named_by_commit(prepared: PreparedSource) -> Callable[[RegularFile], str | None] | None:
+    """Files of a commit that no step changed are called what they were; None for other sources."""
+    if not isinstance(prepared.at, CommitAt):
+        return None
+    unchanged = {(entry.content, entry.attributes) for _, entry in prepared.tree if isinstance(entry, RegularFile)}
+    return lambda entry: entry.content if (entry.content, entry.attributes) in unchanged else None
+
+
+def _metadata(text: CommitText, tree: Tree) -> Metadata:
+    """The commit's metadata; the order of the keys is that of `ostrata commit`."""
+    metadata = {key: Variant("s", value) for key, value in text.metadata}
+    if len(metadata) < len(text.metadata) or "" in metadata:
+        raise MalformedError("a metadata key is empty or there twice")
+    if text.bootable:
+        metadata["ostree.bootable"] = Variant("b", True)
+        metadata["ostree.linux"] = Variant("s", one_kernel(kernels(tree)))
+    return metadata
+
+
+def kernels(tree: Tree) -> Iterator[str]:
+    """The versions of the kernels in the tree."""
+    for path, entry in tree:
+        if path.startswith(f"{MODULES}/") and path.endswith("/vmlinuz") and not isinstance(entry, Directory):
+            version = path[len(MODULES) + 1 : -len("/vmlinuz")]
+            if "/" not in version:
+                yield version

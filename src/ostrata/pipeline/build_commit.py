@@ -1,0 +1,320 @@
+"""A commit that is never written: its objects are computed from a tree, and its files' content stays in the source.
+
+    the tree's files, hashed side by side -> dirmeta and dirtree objects, deepest first -> the commit object
+
+A content is read twice: here, since an object's name is a checksum, and by whoever writes the object. The second
+reading is compared with the first, so that a source that changes in between is an error, and no image that lies.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+
+from ostrata import parallel
+from ostrata.codecs import ostree
+from ostrata.errors import AccessError, NotFoundError, OstrataError, escape, within
+from ostrata.model.ostree import Commit, Dirtree, FileHeader, FileObject, Metadata
+from ostrata.model.plan import PlannedObject
+from ostrata.model.tree import Attributes, Directory, RegularFile, Symlink, Tree
+from ostrata.progress import SILENT, Progress
+from ostrata.sources.contents import Contents, MadeAt, SourceAt, TarsAt, is_made, open_contents
+from ostrata.sources.image_union import content_place
+
+FILES_PER_UNIT = 512
+BYTES_PER_UNIT = 64 << 20
+SMALL = 1 << 20
+"""Bytes up to which a content is compared with its checksum before any of it is handed on."""
+
+_ADVANCE = 4 << 20
+_FILE_WEIGHT = 32 << 10  # what the work on a file costs beyond its content, in bytes of content
+
+Leaf = RegularFile | Symlink
+
+
+Row = tuple[str, str, int, Attributes, str | None]
+"""A path; of the entry there the content key, the size, the attributes as committed, and a symlink's target. Sending
+entries to workers costs ten times as much."""
+
+
+# File objects
+
+
+@dataclass(frozen=True, slots=True)
+class HashUnit:
+    """A work unit: the checksums of these files."""
+
+    at: SourceAt
+    files: tuple[Row, ...]
+
+
+def hash_files(
+    at: SourceAt,
+    tree: Tree,
+    *,
+    known: Callable[[RegularFile], str | None] = lambda _: None,
+    jobs: int = 1,
+    progress: Progress = SILENT,
+) -> dict[str, str]:
+    """Path -> checksum of the file object, for all files and symlinks; hard links are read once.
+
+    What is `known` is not read. Raises: NotFoundError, AccessError, MalformedError, naming the file.
+    """
+    checksums: dict[_Object, str] = {}
+    unread: dict[_Object, tuple[str, RegularFile]] = {}
+    for path, entry in tree:
+        if isinstance(entry, RegularFile) and (entry.content, entry.attributes) not in checksums:
+            checksum = known(entry)
+            if checksum is None:
+                unread.setdefault((entry.content, entry.attributes), (path, entry))
+            else:
+                checksums[entry.content, entry.attributes] = checksum
+    checksums |= _hash(at, list(unread.values()), jobs, progress)
+    return {path: _checksum(entry, checksums) for path, entry in tree if not isinstance(entry, Directory)}
+
+
+_Object = tuple[str, Attributes]
+"""What tells file objects apart without reading them: content key and attributes."""
+
+
+def _hash(at: SourceAt, files: list[tuple[str, RegularFile]], jobs: int, progress: Progress) -> dict[_Object, str]:
+    if isinstance(at.source if isinstance(at, MadeAt) else at, TarsAt):
+        files.sort(key=lambda file: _place_in_tars(file[1].content))
+    units = list(_units(at, files))
+    progress.start("hashing files", sum(entry.size for _, entry in files))
+    weights = [sum(size + _FILE_WEIGHT for _, _, size, _, _ in unit.files) for unit in units]
+    results = parallel.run(hash_unit, units, jobs=jobs, weights=weights, on_advance=progress.advance)
+    with closing(results):
+        checksums = [checksum for found in results for checksum in found]
+    return {(entry.content, entry.attributes): name for (_, entry), name in zip(files, checksums, strict=True)}
+
+
+def _place_in_tars(content: str) -> tuple[int, int]:
+    return (0, 0) if is_made(content) else content_place(content) or (0, 0)
+
+
+def _units(at: SourceAt, files: Iterable[tuple[str, RegularFile]]) -> Iterator[HashUnit]:
+    collected: list[Row] = []
+    size = 0
+    for path, entry in files:
+        collected.append(_row(path, entry))
+        size += entry.size
+        if len(collected) >= FILES_PER_UNIT or size >= BYTES_PER_UNIT:
+            yield HashUnit(at, tuple(collected))
+            collected, size = [], 0
+    if collected:
+        yield HashUnit(at, tuple(collected))
+
+
+def _row(path: str, entry: Leaf) -> Row:
+    attributes = committed(entry.attributes)
+    if isinstance(entry, Symlink):
+        return path, entry.content, 0, attributes, entry.target
+    return path, entry.content, entry.size, attributes, None
+
+
+def hash_unit(unit: HashUnit) -> list[str]:
+    """The work unit's function: the checksums, in order."""
+    checksums = []
+    path, pending = "", 0
+    with open_contents(unit.at) as contents:
+        try:
+            for path, content, size, attributes, _ in unit.files:  # noqa: B007
+                checksums.append(_hash_file(contents, RegularFile(attributes, size, content)))
+                pending += size
+                if pending >= _ADVANCE:
+                    parallel.advance(pending)
+                    pending = 0
+        except OstrataError as error:
+            error.places.append(f"/{escape(path)}")
+            raise
+    parallel.advance(pending)
+    return checksums
+
+
+def _hash_file(contents: Contents, entry: RegularFile) -> str:
+    hasher = hasher_of(FileHeader(entry.attributes))
+    if entry.size:
+        for piece in contents.open(entry):
+            hasher.update(piece)
+    return str(hasher.hexdigest())
+
+
+def hasher_of(header: FileHeader) -> hashlib._Hash:
+    """A hasher that has taken what a file object's checksum begins with."""
+    return hashlib.sha256(ostree.encode_file_header(header))
+
+
+def committed(attributes: Attributes) -> Attributes:
+    """Without the time, which a commit does not keep."""
+    return _without_time(attributes.mode, attributes.uid, attributes.gid, attributes.xattrs)
+
+
+_without_time = lru_cache(maxsize=4096)(Attributes)
+"""Times differ from file to file; the rest is the same for most."""
+
+
+def _checksum(entry: Leaf, checksums: Mapping[_Object, str]) -> str:
+    if isinstance(entry, Symlink):
+        return hasher_of(header_of(entry)).hexdigest()
+    return checksums[entry.content, entry.attributes]
+
+
+def header_of(entry: Leaf) -> FileHeader:
+    """The header of an entry's file object."""
+    return FileHeader(committed(entry.attributes), entry.target if isinstance(entry, Symlink) else None)
+
+
+# The commit
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltCommit:
+    """A commit with all of its objects; a `protocols.CommitStore`. Made by `build_commit`.
+
+    `metadata`: (kind, checksum) -> bytes; `files`: checksum -> one of its paths, and the entry there.
+    """
+
+    at: SourceAt
+    checksum: str
+    metadata: Mapping[tuple[str, str], bytes]
+    files: Mapping[str, tuple[str, Leaf]]
+
+    def resolve(self, revision: str) -> str:
+        """See `protocols.CommitStore`."""
+        if revision != self.checksum:
+            raise NotFoundError(f"no commit '{escape(revision)}'")
+        return revision
+
+    def read_commit(self, checksum: str) -> tuple[Commit, bytes]:
+        """See `protocols.CommitStore`."""
+        data = self.read_metadata("commit", checksum)
+        return ostree.decode_commit(data), data
+
+    def read_metadata(self, kind: str, checksum: str) -> bytes:
+        """See `protocols.CommitStore`."""
+        return self.metadata[kind, checksum]
+
+    def read_detached_metadata(self, checksum: str) -> bytes | None:
+        """None: nothing was said of it afterwards."""
+
+    def estimated_size(self, checksum: str) -> int:
+        """See `protocols.CommitStore`."""
+        entry = self.files[checksum][1]
+        return entry.size if isinstance(entry, RegularFile) else 0
+
+    def part(self, files: Sequence[PlannedObject], *, has_metadata: bool) -> BuiltObjectsAt:
+        """See `protocols.CommitStore`."""
+        metadata = self.metadata if has_metadata else {}
+        rows = {item.checksum: _row(*self.files[item.checksum]) for item in files}
+        return BuiltObjectsAt(self.at, metadata, rows)
+
+
+def build_commit(
+    at: SourceAt, tree: Tree, checksums: Mapping[str, str], *, timestamp: int, subject: str = "", metadata: Metadata
+) -> BuiltCommit:
+    """The commit of `tree`; `checksums` are those of `hash_files`. It has no parent."""
+    objects = _MetadataObjects()
+    root_dirtree, root_dirmeta = _add_directories(objects, tree, checksums)
+    value = Commit(root_dirtree, root_dirmeta, timestamp, subject, metadata=metadata)
+    checksum = objects.add("commit", ostree.encode_commit(value))
+    files = {checksums[path]: (path, entry) for path, entry in reversed(list(tree)) if not isinstance(entry, Directory)}
+    return BuiltCommit(at, checksum, objects.found, files)
+
+
+class _MetadataObjects:
+    def __init__(self) -> None:
+        self.found: dict[tuple[str, str], bytes] = {}
+
+    def add(self, kind: str, data: bytes) -> str:
+        checksum = hashlib.sha256(data).hexdigest()
+        self.found[kind, checksum] = data
+        return checksum
+
+
+def _add_directories(objects: _MetadataObjects, tree: Tree, checksums: Mapping[str, str]) -> tuple[str, str]:
+    """Add every dirtree and dirmeta; the result are the root's two checksums."""
+    files: dict[str, list[tuple[str, str]]] = {}
+    below: dict[str, list[tuple[str, str, str]]] = {}
+    found = "", ""
+    for path, entry in reversed(list(tree)):  # what is in a directory comes after it
+        parent, _, name = path.rpartition("/")
+        if not isinstance(entry, Directory):
+            files.setdefault(parent, []).append((name, checksums[path]))
+            continue
+        # Names are UTF-8: sorted as text they are sorted as bytes too.
+        dirtree = Dirtree(tuple(sorted(files.pop(path, ()))), tuple(sorted(below.pop(path, ()))))
+        found = (
+            objects.add("dirtree", ostree.encode_dirtree(dirtree)),
+            objects.add("dirmeta", ostree.encode_dirmeta(committed(entry.attributes))),
+        )
+        below.setdefault(parent, []).append((name, *found))
+    return found
+
+
+# What workers get
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltObjectsAt:
+    """Some objects of a built commit. Picklable."""
+
+    at: SourceAt
+    metadata: Mapping[tuple[str, str], bytes]
+    files: Mapping[str, Row]
+
+    @contextmanager
+    def opened(self) -> Iterator[BuiltObjects]:
+        """See `protocols.ObjectsAt`."""
+        with open_contents(self.at) as contents:
+            yield BuiltObjects(self, contents)
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltObjects:
+    """The same, with the source open; a `protocols.Objects`."""
+
+    place: BuiltObjectsAt
+    contents: Contents
+
+    def read_metadata(self, kind: str, checksum: str) -> bytes:
+        """See `protocols.Objects`."""
+        return self.place.metadata[kind, checksum]
+
+    def read_detached_metadata(self, checksum: str) -> bytes | None:
+        """None: nothing was said of it afterwards."""
+
+    def open_file(self, checksum: str) -> FileObject:
+        """See `protocols.Objects`. Raises, also when content is taken: AccessError for what is not what was hashed."""
+        path, key, size, attributes, target = self.place.files[checksum]
+        header = FileHeader(attributes, target)
+        if not size:
+            return FileObject(header, 0, iter(()))
+        try:
+            pieces = self.contents.open(RegularFile(attributes, size, key))
+            if size > SMALL:
+                return FileObject(header, size, _verified(path, checksum, hasher_of(header), pieces))
+            content = b"".join(bytes(piece) for piece in pieces)
+            hasher = hasher_of(header)
+            hasher.update(content)
+            _check(hasher, checksum)
+        except OstrataError as error:
+            error.places.append(f"/{escape(path)}")
+            raise
+        return FileObject(header, size, iter((content,)))
+
+
+def _verified(path: str, checksum: str, hasher: hashlib._Hash, pieces: Iterable[bytes | memoryview]) -> Iterator[bytes]:
+    with within(f"/{escape(path)}"):
+        for piece in pieces:
+            hasher.update(piece)
+            yield bytes(piece)
+        _check(hasher, checksum)
+
+
+def _check(hasher: hashlib._Hash, checksum: str) -> None:
+    if hasher.hexdigest() != checksum:
+        raise AccessError("changed while it was built", hint="build from a tree that nobody writes to, or a snapshot")
