@@ -2,8 +2,8 @@
 
 A work unit is a small picklable value and a top-level function from it to a result. Units run in worker processes
 (in line with one job); results come in input order and do not depend on the number of jobs. The first failure ends
-the rest. Ctrl-C and SIGTERM end the workers at once, in the middle of a unit: what was registered `at_end` removes their
-temporary files. A worker whose parent was killed ends by itself.
+the rest. Ctrl-C and SIGTERM end the workers at once, in the middle of a unit; what was registered `at_end` removes
+their temporary files. A worker whose parent was killed ends by itself.
 
 `advance` may be called by a unit from anywhere: the parent sees the sum.
 """

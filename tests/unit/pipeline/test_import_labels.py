@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -222,6 +225,38 @@ def test_labels_that_cannot_be_had_are_an_error_and_no_commit_without_them(tmp_p
     ):
         do_import(tmp_path, [Change("usr/bin/new")], policy=missing)
     assert open_repository(str(tmp_path / "repo")).list_refs() == []
+
+
+@pytest.mark.parametrize("mode", ["archive", "bare-user"])
+def test_without_libselinux_the_images_own_policy_is_an_error_too_and_the_repository_stays(
+    mode: str, tmp_path: Path
+) -> None:
+    """A file that is no library stands before the real one on the way of the program's loader."""
+    (tmp_path / "libraries/libselinux.so.1").parent.mkdir()
+    (tmp_path / "libraries/libselinux.so.1").write_text("no library")
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(tmp_path / "libraries")}
+    derived_image(tmp_path / "image", [*POLICY, Change("usr/bin/new")])
+
+    def run(*options: str) -> subprocess.CompletedProcess[str]:
+        image, repo = f"oci:{tmp_path}/image:t", str(tmp_path / "repo")
+        command = [sys.executable, "-m", "ostrata", "import", image, "--repo", repo, "--write-ref", "merged", *options]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+
+    init_repository(str(tmp_path / "repo"), mode)
+    done = run("--quiet")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "policy tiny: SELinux labels need libselinux.so.1, which is not here\n" in done.stderr
+    assert "--no-selinux" in done.stderr
+    repository = open_repository(str(tmp_path / "repo"))
+    assert repository.list_refs() == []
+    assert [path.name for path in (tmp_path / "repo/tmp").iterdir()] == ["cache"]
+    commits = {path.parent.name + path.stem for path in (tmp_path / "repo/objects").glob("*/*.commit")}
+    assert commits == {BASE_COMMIT}
+    assert entries_of(tmp_path / "repo", BASE_COMMIT) == expected_entries(BASE)
+
+    done = run("--quiet", "--no-selinux")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert labels(tmp_path)["usr/bin/new"] is None
 
 
 @needs_libselinux
