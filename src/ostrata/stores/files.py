@@ -342,8 +342,8 @@ def _create(directory: str, label: str) -> tuple[str, int]:
     while True:
         path = _new_path(directory, label)
         with _making:
+            _temporary.add(path)  # first: a signal may come with the end of the call
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-            _temporary.add(path)
         if _hold(path, descriptor):
             return path, descriptor
 
@@ -352,8 +352,8 @@ def _create_directory(parent: str, label: str) -> tuple[str, int]:
     while True:
         path = _new_path(parent, label)
         with _making:
+            _temporary.add(path)  # see `_create`
             os.mkdir(path, 0o700)
-            _temporary.add(path)
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         if _hold(path, descriptor):
             return path, descriptor
