@@ -18,7 +18,17 @@ MADE = Node("directory", 0o755)
 """A directory that no layer has an entry for."""
 MOUNTED = ("dev", "proc", "run", "sys", "tmp")
 NAMES = strategies.NAMES | st.sampled_from(["ostree", "sysroot", *MOUNTED])
-SPECIAL = ("usr", "etc", "usr/etc", "etc/a", "usr/etc/a", "etc/a/b", "usr/etc/a/b", "etc/hostname", "usr/etc/resolv.conf")
+SPECIAL = (
+    "usr",
+    "etc",
+    "usr/etc",
+    "etc/a",
+    "usr/etc/a",
+    "etc/a/b",
+    "usr/etc/a/b",
+    "etc/hostname",
+    "usr/etc/resolv.conf",
+)
 """Paths that mean something to an import."""
 
 Layer = list[Change]
@@ -92,7 +102,7 @@ def move_etc(tree: dict[str, Node]) -> LeftOut:
     etc = sorted((path, node) for path, node in tree.items() if is_in("etc", path))
     gone: LeftOut = set()
     tree.setdefault("usr", MADE)
-    for path, node in etc:
+    for path, _ in etc:
         del tree[path]
     for path, node in ((f"usr/{path}", node) for path, node in etc):
         if path in tree and not tree[path].kind == node.kind == "directory":

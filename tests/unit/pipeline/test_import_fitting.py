@@ -142,5 +142,7 @@ def test_what_builders_leave_behind_goes_when_it_is_empty(name: str) -> None:
 def test_the_place_of_the_repository_is_told_once() -> None:
     changes = [Change("sysroot/ostree/repo/objects/00/11.file"), Change("sysroot/ostree/x"), Change("sysroot/other")]
 
-    assert left_out(*changes) == {"sysroot/ostree": "copies of repository objects, whose files a commit has by their paths: 6 entries"}
+    assert left_out(*changes) == {
+        "sysroot/ostree": "copies of repository objects, whose files a commit has by their paths: 6 entries"
+    }
     assert sorted(fitted(*changes).entries) == ["", "sysroot", "sysroot/other"]
