@@ -1,9 +1,10 @@
 """The bars of the import, on a real image: ratios against the named commands in the same run.
 
-Usage: python bench/importing.py TREE REPO IMAGE WORK [--only ROW,...]
+Usage: python bench/importing.py TREE REPO IMAGE WORK [--update IMAGE] [--only ROW,...]
 
 TREE is the root filesystem that ref `bench` of REPO was committed from, IMAGE a layout (`oci:PATH:TAG`, gzip layers,
 since umoci reads no others) with that commit, as bench/desktop.py makes them; WORK an empty directory on the same disk.
+`--update` is an image of the same plan with one package changed: its first layer and one other differ.
 Needs ostree and umoci. The exit code is 4 when a bar does not hold.
 """
 
@@ -27,15 +28,22 @@ MEMORY_BAR = 512 << 20
 class Bench:
     """The rows, in an order in which later ones use what earlier ones made."""
 
-    def __init__(self, tree: str, repo: str, image: str, work: Path) -> None:
+    def __init__(self, tree: str, repo: str, image: str, work: Path, update: str | None) -> None:
         self.tree = tree
         self.repo = repo
         self.image = image
         self.work = work
+        self.update = update
         self.ours: Measured | None = None
 
     def rows(self) -> dict[str, Callable[[], Iterator[Row]]]:
-        return {"commit": self.against_commit, "umoci": self.against_umoci, "again": self.again, "tar": self.one_tar}
+        return {
+            "commit": self.against_commit,
+            "umoci": self.against_umoci,
+            "again": self.again,
+            "update": self.updated,
+            "tar": self.one_tar,
+        }
 
     def imported(self) -> Measured:
         """The import into an empty bare-user repository, measured once."""
@@ -71,6 +79,16 @@ class Bench:
         read = json.loads(ours.stdout)["layers"]["read"]
         yield Row("the same image again: layers read", f"{read} ({ours.wall:.1f} s)", "", "", "0", read == 0)
 
+    def updated(self) -> Iterator[Row]:
+        """What an update costs beyond reading the layers that changed is looking for the objects of the others."""
+        if self.update is None:
+            return
+        first = self.imported()
+        ours = self._import(self.update)
+        read = json.loads(ours.stdout)["layers"]["read"]
+        yield Row("one package changed: layers read", f"{read} ({ours.wall:.1f} s)", "", "", "2", read == 2)
+        yield ratio_row("  the time that it takes", ours, "the first import", first, None)
+
     def one_tar(self) -> Iterator[Row]:
         """The whole commit as one stream: one process does all."""
         command = (
@@ -96,10 +114,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     for name in ("tree", "repo", "image", "work"):
         parser.add_argument(name)
+    parser.add_argument("--update")
     parser.add_argument("--only", default="")
     options = parser.parse_args()
     os.makedirs(options.work, exist_ok=True)
-    bench = Bench(options.tree, options.repo, options.image, Path(options.work))
+    bench = Bench(options.tree, options.repo, options.image, Path(options.work), options.update)
     print(f"{os.cpu_count()} cores, {time.strftime('%Y-%m-%d')}, {options.image}")
     print("| what | ostrata | against | ratio | bar | holds |\n|---|---|---|---|---|---|")
     all_hold = True

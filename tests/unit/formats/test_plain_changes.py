@@ -114,7 +114,7 @@ LINKED: dict[str, Item] = {"": DIRECTORY, "a": FILE, "b": FILE, "c": replace(FIL
         ({"b": LINK}, {"b"}, ()),
         ({"b": None}, set(), ("b",)),
     ],
-    ids=str,
+    ids=["a new name", "other content", "one content", "a symlink", "a deletion"],
 )
 def test_names_of_one_file_are_written_together(
     tree: dict[str, Item | None], written: set[str], deleted: tuple[str, ...]
