@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import traceback
 import warnings
 from collections.abc import Callable
@@ -17,8 +18,10 @@ def as_nobody(work: Callable[[], None], directory: Path) -> None:
     """
     if os.geteuid() == 0:
         os.chown(directory, NOBODY, NOBODY)
-        for parent in directory.parents[:3]:
-            parent.chmod(0o755)
+        for parent in directory.parents[:4]:  # as deep as pytest's own, with a worker's between
+            mode = stat.S_IMODE(parent.stat().st_mode)
+            if mode & 0o005 != 0o005:
+                parent.chmod(mode | 0o055)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 says so where pytest has another thread
         child = os.fork()
