@@ -59,8 +59,10 @@ if TYPE_CHECKING:
     from ostrata.pipeline.encapsulate import EncapsulateOptions as EncapsulateOptions
     from ostrata.pipeline.encapsulate import EncapsulateResult as EncapsulateResult
     from ostrata.pipeline.encapsulate import encapsulate as encapsulate
+    from ostrata.pipeline.explain import ComponentShare as ComponentShare
     from ostrata.pipeline.explain import Explanation as Explanation
     from ostrata.pipeline.explain import explain as explain
+    from ostrata.pipeline.explain import explain_directory as explain_directory
     from ostrata.pipeline.fitting import Step as Step
     from ostrata.pipeline.fitting import choose_steps as choose_steps
     from ostrata.pipeline.fitting_steps import OSTREE_STEPS as OSTREE_STEPS
@@ -146,7 +148,7 @@ _HOMES = {
     "pipeline.changelog": ("Changelog", "changelog"),
     "pipeline.commit": ("CommitOptions", "CommitResult", "commit"),
     "pipeline.encapsulate": ("EncapsulateOptions", "EncapsulateResult", "encapsulate"),
-    "pipeline.explain": ("Explanation", "explain"),
+    "pipeline.explain": ("ComponentShare", "Explanation", "explain", "explain_directory"),
     "pipeline.fitting": ("Step", "choose_steps"),
     "pipeline.fitting_steps": ("OSTREE_STEPS", "PLAIN_STEPS"),
     "pipeline.import_commit": ("ImportedCommit",),

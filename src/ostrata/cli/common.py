@@ -134,6 +134,11 @@ def format_size(size: int) -> str:
     return f"{number:.1f} {unit}" if number < 99.95 else f"{number:.0f} {unit}"
 
 
+def format_count(number: int, thing: str) -> str:
+    """``1 layer``, ``2 layers``."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
 def warn(message: str) -> None:
     """One line on stderr."""
     click.echo(f"ostrata: warning: {message}", err=True)

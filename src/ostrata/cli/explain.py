@@ -2,18 +2,21 @@
 
 The fields of --json are stable: path, checksum, component, rule, why, object {component, rule, why}, paths (others of
 the object), packages [{name, version}], updates (dates), interval, exclusive, size, compressed_size (of the component),
-layer {id, components, size, compressed_size, weekly_chance}.
+layer {id, components, size, compressed_size, weekly_chance}. Of a directory: path, components [{component, layer,
+paths, size}].
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ostrata.cli.common import (
     authfile_option,
+    format_count,
     format_size,
     jobs_option,
     json_option,
@@ -30,16 +33,18 @@ from ostrata.cli.planning_options import (
 )
 
 if TYPE_CHECKING:
-    from ostrata.pipeline.explain import Explanation
+    from ostrata.pipeline.explain import ComponentShare, Explanation
 
 EPILOG = """\b
 Examples:
   ostrata explain --repo repo os/stable /usr/bin/bash
   ostrata explain --repo repo os/stable /usr/lib/firmware/blob.bin --map components.yml
   ostrata explain rootfs/ /etc/passwd --json
+  ostrata explain rootfs/ /usr/lib/firmware
 """
 
 _SHOWN = 8
+_SHOWN_SHARES = 20
 
 
 @click.command(epilog=EPILOG)
@@ -52,19 +57,27 @@ _SHOWN = 8
 @quiet_option
 @json_option
 def command(source: str, path: str, quiet: bool, as_json: bool, **given: Any) -> None:
-    """Say which component and layer PATH of SOURCE is in, by which rule, and why. Options as for `ostrata plan`."""
-    from ostrata.pipeline.explain import explain
+    """Say which component and layer PATH of SOURCE is in, by which rule, and why. Options as for `ostrata plan`.
+
+    Of a directory, which is in many layers, say which components are in it.
+    """
+    from ostrata.pipeline.explain import explain, explain_directory
     from ostrata.pipeline.plan import plan_tree
 
     with open_progress(quiet or as_json) as progress:
         previous = read_previous(given)
         planned = open_plan_source(source, given, progress)
         result = plan_tree(planned, plan_options(given, planned.timestamp), previous, progress=progress)
-        explanation = explain(planned, result, path)
+        shares = explain_directory(planned, result, path)
+        if shares is not None:
+            document, lines = _directory_to_json(path, shares), _describe_directory(path, shares)
+        else:
+            explanation = explain(planned, result, path)
+            document, lines = to_json(explanation), describe(explanation)
     if as_json:
-        print_json(to_json(explanation))
+        print_json(document)
         return
-    for line in describe(explanation):
+    for line in lines:
         click.echo(line)
 
 
@@ -98,6 +111,10 @@ def to_json(found: Explanation) -> dict[str, Any]:
     }
 
 
+def _directory_to_json(path: str, shares: Sequence[ComponentShare]) -> dict[str, Any]:
+    return {"path": path.strip("/"), "components": [asdict(share) for share in shares]}
+
+
 def describe(found: Explanation) -> Iterator[str]:
     """Lines for people."""
     from ostrata.errors import escape
@@ -110,7 +127,7 @@ def describe(found: Explanation) -> Iterator[str]:
     if found.twins:
         yield f"  same file  {_list([f'/{escape(path)}' for path in found.twins])}"
     yield (
-        f"  component  {escape(component.name)}: {_count(len(component.paths), 'path')}, "
+        f"  component  {escape(component.name)}: {format_count(len(component.paths), 'path')}, "
         f"{format_size(component.size)}, about {format_size(component.compressed_size)} compressed"
     )
     if found.packages:
@@ -119,12 +136,23 @@ def describe(found: Explanation) -> Iterator[str]:
     if component.exclusive is not None:
         yield f"  exclusive  it asks for the layer {escape(component.exclusive)}"
     yield (
-        f"  layer      {found.layer}: {_count(len(found.layer_components), 'component')}, about "
+        f"  layer      {found.layer}: {format_count(len(found.layer_components), 'component')}, about "
         f"{format_size(layer.compressed_size)} compressed, changes in {100 * layer.weekly_chance:.1f} % of all weeks"
     )
     others = [escape(name) for name in found.layer_components if name != component.name]
     if others:
         yield f"             with {_list(others)}"
+
+
+def _describe_directory(path: str, shares: Sequence[ComponentShare]) -> Iterator[str]:
+    from ostrata.errors import escape
+
+    yield f"/{escape(path.strip('/'))}: a directory with files of {format_count(len(shares), 'component')}"
+    for share in shares[:_SHOWN_SHARES]:
+        paths = format_count(share.paths, "path")
+        yield f"  {format_size(share.size):>8}  {paths:>12}  {share.layer}  {escape(share.component)}"
+    if len(shares) > _SHOWN_SHARES:
+        yield f"  and {len(shares) - _SHOWN_SHARES} more (--json has all)"
 
 
 def _updates(found: Explanation) -> str:
@@ -134,10 +162,6 @@ def _updates(found: Explanation) -> str:
     if not component.updates:
         return "none are known: taken to come as often as those of all components in the mean"
     return f"{len(component.updates)} known, the last on {component.updates[-1].isoformat()}"
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def _list(items: list[str]) -> str:

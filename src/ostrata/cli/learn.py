@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ostrata.cli.common import jobs_option, open_progress, quiet_option
+from ostrata.cli.common import format_count, jobs_option, open_progress, quiet_option
 from ostrata.errors import escape
 
 if TYPE_CHECKING:
@@ -71,5 +71,5 @@ def command(
 def _summary(history: History) -> str:
     updates = sum(len(component.updates) for component in history.components)
     days = {day for component in history.components for day in component.updates}
-    when = f" on {len(days)} days" if days else ""
-    return f"{len(history.components)} components, {updates} updates{when}"
+    when = f" on {format_count(len(days), 'day')}" if days else ""
+    return f"{format_count(len(history.components), 'component')}, {format_count(updates, 'update')}{when}"

@@ -17,6 +17,7 @@ import click
 
 from ostrata.cli.common import (
     authfile_option,
+    format_count,
     format_size,
     jobs_option,
     json_option,
@@ -126,11 +127,12 @@ def _print(result: TreePlan) -> None:
     coverage = result.components.coverage
     weekly = sum(layer.weekly_bytes for layer in result.forecasts)
     total = sum(layer.compressed_size for layer in result.forecasts)
-    count, layers = len(result.components.components), len(result.plan.layers)
+    count = format_count(len(result.components.components), "component")
+    layers = format_count(len(result.plan.layers), "layer")
     known = f"{coverage.percent:.1f} % of {format_size(coverage.all_bytes)}"
     lines = [
         "",
-        f"{count} components in {layers} layers and the one with the commit; {known} are of known origin",
+        f"{count} in {layers} and the one with the commit; {known} are of known origin",
         f"expected: about {format_size(total)} compressed, {format_size(round(weekly))} of it for a weekly update "
         f"(planned for {result.clock.isoformat()}, strategy {result.strategy})",
     ]
@@ -139,7 +141,8 @@ def _print(result: TreePlan) -> None:
         lines.append(result.previous)
     if result.carried is not None and figures is not None and figures.moved:
         lines.append(
-            f"rebalanced: {figures.moved} components moved, {format_size(figures.once_bytes)} once; a weekly update "
+            f"rebalanced: {format_count(figures.moved, 'component')} moved, {format_size(figures.once_bytes)} once; "
+            "a weekly update "
             f"{format_size(round(figures.weekly_bytes_before))} -> {format_size(round(figures.weekly_bytes_after))}"
         )
     for line in lines:

@@ -96,6 +96,11 @@ _LABELS = (
     click.option(
         "--version", metavar="TEMPLATE", help="The image's version; a number is added if it is the previous one's."
     ),
+    click.option(
+        "--tags-file",
+        metavar="FILE",
+        help="More versions that exist: from `skopeo list-tags` or `skopeo inspect`, or a line each.",
+    ),
     click.option("--pretty", metavar="TEXT", help="What <pretty> becomes."),
     click.option("--changelog", metavar="TEMPLATE", help="What <changelog> becomes, its own tags filled in."),
     click.option("--formatter", "formatters", multiple=True, metavar="NAME=LINE", help="Of <commits> or <pkgupd>."),
@@ -103,7 +108,7 @@ _LABELS = (
     click.option("--git-dir", metavar="DIR", help="The git repository with the commits for <commits>."),
     click.option("--rechunk-label", is_flag=True, help="Write the label dev.hhd.rechunk.info too."),
 )
-LABEL_NAMES = ("version", "pretty", "changelog", "formatters", "revision", "git_dir", "rechunk_label")
+LABEL_NAMES = ("version", "tags_file", "pretty", "changelog", "formatters", "revision", "git_dir", "rechunk_label")
 """The names under which `label_options` passes them."""
 
 
@@ -167,8 +172,8 @@ def plan_options(given: dict[str, Any], timestamp: int | None, labels: LabelOpti
 
 
 def read_label_options(given: dict[str, Any]) -> LabelOptions:
-    """Templates and what fills them in, as the library takes it. Raises: click's errors for what is none."""
-    from ostrata.pipeline.labels import LabelOptions
+    """Templates and what fills them in, as the library takes it. Raises: click's errors; as `read_tags_file`."""
+    from ostrata.pipeline.labels import LabelOptions, read_tags_file
     from ostrata.planning.labels import DEFAULT_FORMATS
 
     formats = dict(_pair(text, "--formatter") for text in given["formatters"])
@@ -180,6 +185,7 @@ def read_label_options(given: dict[str, Any]) -> LabelOptions:
         templates=tuple(_pair(text, "--label") for text in given["labels"]),
         moment=moment(),
         version=given["version"],
+        taken=() if given["tags_file"] is None else read_tags_file(given["tags_file"]),
         pretty=given["pretty"],
         changelog=given["changelog"],
         revision=given["revision"],

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ostrata.cli.common import format_size, json_option, open_progress, print_json, quiet_option
+from ostrata.cli.common import format_count, format_size, json_option, open_progress, print_json, quiet_option
 from ostrata.planning.strategies import STRATEGIES
 
 if TYPE_CHECKING:
@@ -174,9 +174,9 @@ def _print(history: History, start: date, end: date, costs: list[StrategyCost]) 
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     if history.title:
         console.print(Text(escape(history.title)))
-    plans = costs[0].plans
     console.print(
-        f"{start} to {end} (exclusive), {costs[0].components} components, {plans} plan{'s' * (plans > 1)} each; "
+        f"{start} to {end} (exclusive), {format_count(costs[0].components, 'component')}, "
+        f"{format_count(costs[0].plans, 'plan')} each; "
         "mean download of an update, and how many times what changed that is",
         soft_wrap=True,
     )

@@ -14,7 +14,7 @@ Rules, the strongest first; the first that claims a path has it:
 | compiled    | it was compiled from a file beside it                                                  |
 | beside      | all that is claimed around it is of one component                                      |
 | big         | it is large, and nobody's                                                              |
-| directory   | nobody's, in a tree without package database: the directory it lies in                 |
+| directory   | nobody's, and no packages are known: the directory it lies in                          |
 | unclaimed   | nobody's                                                                               |
 
 Directories are not claimed: each layer has those that its files need.

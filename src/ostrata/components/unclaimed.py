@@ -33,4 +33,4 @@ def rest_claim(path: str, *, by_directory: bool) -> Claim:
     if not by_directory:
         return _REST
     directory = "/".join(path.split("/")[:-1][:DEPTH])
-    return Claim(path_name(directory), "directory", "the tree has no package database, and it lies in this directory")
+    return Claim(path_name(directory), "directory", "no packages are known, and it lies in this directory")

@@ -1,4 +1,7 @@
-"""Why a path is where it is: which rule gave it to which component, and the planner that component to which layer."""
+"""Why a path is where it is: which rule gave it to which component, and the planner that component to which layer.
+
+A directory has no such place: it is in every layer that has files of its own. Its files are told by their components.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from dataclasses import dataclass
 from ostrata.errors import NotFoundError, UnsupportedError, escape
 from ostrata.model.component import Component
 from ostrata.model.package import Package
-from ostrata.model.tree import Directory
+from ostrata.model.tree import Directory, Entry, RegularFile
 from ostrata.packages.tree_files import TreeFiles
 from ostrata.pipeline.plan import PlanSource, TreePlan
 from ostrata.planning.forecast import LayerForecast
@@ -36,6 +39,16 @@ class Explanation:
     layer_forecast: LayerForecast
 
 
+@dataclass(frozen=True, slots=True)
+class ComponentShare:
+    """What of a component lies in a directory: `paths` are counted, `size` are the bytes of its objects there."""
+
+    component: str
+    layer: str
+    paths: int
+    size: int
+
+
 def explain(planned: PlanSource, tree_plan: TreePlan, path: str) -> Explanation:
     """Why `path` (with or without a leading slash) is where it is.
 
@@ -43,10 +56,7 @@ def explain(planned: PlanSource, tree_plan: TreePlan, path: str) -> Explanation:
     NotFoundError for a path that is not in the tree, UnsupportedError for a directory.
     """
     where = f"/{escape(path.strip('/'))}"
-    path = TreeFiles(planned.source).locate(path.rstrip("/"))
-    entry = planned.source.tree.entries.get(path)
-    if entry is None:
-        raise NotFoundError("no such path in the tree", where=where)
+    path, entry = _find(planned, path)
     if isinstance(entry, Directory):
         raise UnsupportedError(
             "directories are in every layer that has files of theirs", where=where, hint="name a file in it"
@@ -70,3 +80,37 @@ def explain(planned: PlanSource, tree_plan: TreePlan, path: str) -> Explanation:
         layer_components=tree_plan.plan.layers[number],
         layer_forecast=tree_plan.forecasts[number],
     )
+
+
+def explain_directory(planned: PlanSource, tree_plan: TreePlan, path: str) -> tuple[ComponentShare, ...] | None:
+    """The components of what is in the directory `path` or below, the largest share first; None for other paths.
+
+    Raises: NotFoundError for a path that is not in the tree.
+    """
+    path, entry = _find(planned, path)
+    if not isinstance(entry, Directory):
+        return None
+    start = f"{path}/" if path else ""
+    entries, objects = planned.source.tree.entries, planned.objects
+    layers = zip(tree_plan.contentmeta.layers, tree_plan.plan.layers, strict=True)
+    layer_of = {name: layer for layer, names in layers for name in names}
+    shares = []
+    for component in tree_plan.components.components:
+        inside = [inner for inner in component.paths if inner.startswith(start)]
+        if inside:
+            sizes = {objects[inner]: _size(entries[inner]) for inner in inside}
+            shares.append(ComponentShare(component.name, layer_of[component.name], len(inside), sum(sizes.values())))
+    return tuple(sorted(shares, key=lambda share: (-share.size, -share.paths, share.component)))
+
+
+def _find(planned: PlanSource, path: str) -> tuple[str, Entry]:
+    """Where `path` is in the tree, and what is there."""
+    place = TreeFiles(planned.source).locate(path.rstrip("/"))
+    entry = planned.source.tree.entries.get(place)
+    if entry is None:
+        raise NotFoundError("no such path in the tree", where=f"/{escape(path.strip('/'))}")
+    return place, entry
+
+
+def _size(entry: Entry) -> int:
+    return entry.size if isinstance(entry, RegularFile) else 0

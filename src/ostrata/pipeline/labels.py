@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from ostrata.codecs import rechunk_label
+from ostrata.codecs import rechunk_label, tag_list
 from ostrata.codecs.rechunk_label import RechunkInfo
-from ostrata.errors import OstrataError
+from ostrata.errors import OstrataError, escape, within
 from ostrata.formats.encapsulated_config import VERSION
 from ostrata.model.component import ComponentPlan
 from ostrata.model.package import Package
@@ -27,6 +27,7 @@ from ostrata.planning.labels import (
     next_version,
     package_versions,
 )
+from ostrata.stores.files import read_limited
 from ostrata.stores.git_log import read_commits
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -96,24 +97,29 @@ def make_labels(
     return labels, notes
 
 
+def read_tags_file(path: str) -> tuple[str, ...]:
+    """The versions that exist, as skopeo lists them, or a line each. Raises: as `read_limited`; MalformedError."""
+    with within(escape(path)):
+        return tag_list.decode(read_limited(path, tag_list.MAX_TAGS))
+
+
 def describe_previous(previous: PreviousPlan, carried: Carried | None) -> str | None:
     """One line that says what was used of the previous plan and what was not; None without one."""
     if previous.told_by is None:
         return None
     if carried is None:
         return f"the previous plan is known by {previous.told_by}"
-    parts = [f"{carried.kept} components kept their layers"]
     counts = (
-        (carried.renamed, "were found under another version's name"),
-        (carried.joined, "joined the rest of their source"),
-        (carried.new, "are new"),
-        (carried.gone, "of its names are gone"),
-        (carried.repeated, "of its names stood there twice"),
-        (carried.given_up, "of its layers were joined with others"),
+        (carried.renamed, "known by another version's name"),
+        (carried.joined, "put to the rest of a source"),
+        (carried.new, "new"),
+        (carried.gone, "gone"),
+        (carried.repeated, "named twice"),
     )
-    parts += [f"{count} {what}" for count, what in counts if count]
-    used = f"{carried.layers} of {carried.all_layers} layers"
-    return f"the previous plan, by {previous.told_by}: {used} carried on; {', '.join(parts)}"
+    parts = [f"{carried.kept} kept", *(f"{count} {what}" for count, what in counts if count)]
+    joined = f", {carried.given_up} joined with others" if carried.given_up else ""
+    used = f"{carried.layers} of {carried.all_layers} layers carried on{joined}"
+    return f"the previous plan, by {previous.told_by}: {used}; components: {', '.join(parts)}"
 
 
 def _version(options: LabelOptions, previous: PreviousPlan) -> str | None:

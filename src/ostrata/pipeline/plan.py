@@ -21,7 +21,7 @@ from ostrata.components.claims import NO_MAP, Claims, claim_paths
 from ostrata.components.components import Components, form_components
 from ostrata.errors import NotFoundError, PlanError, escape, within
 from ostrata.model.component import Component, ComponentPlan
-from ostrata.model.component_map import ComponentMap
+from ostrata.model.component_map import ComponentMap, MapRule
 from ostrata.model.history import History
 from ostrata.model.package import Package
 from ostrata.model.plan import Contentmeta
@@ -69,6 +69,15 @@ class PlanSource:
     objects: Mapping[str, str]
     timestamp: int | None = None
     packages: Source | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedTree:
+    """What a plan needs to know of a tree beside the checksums of its files."""
+
+    databases: Mapping[str, Sequence[Package]]
+    claims: Claims
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,9 +165,10 @@ def plan_tree(
     options: PlanOptions,
     previous: PreviousPlan = NO_PREVIOUS_PLAN,
     *,
+    claimed: ClaimedTree | None = None,
     progress: Progress = SILENT,
 ) -> TreePlan:
-    """The plan of a tree.
+    """The plan of a tree, which may be `claimed` already.
 
     Raises: PlanError for a number of layers that is not enough; MalformedError for patterns that are none; with
     `require_packages` what keeps a package database from being read, or NotFoundError; what reading files raises.
@@ -167,16 +177,11 @@ def plan_tree(
         raise PlanError(
             f"expected at least 2 layers, found {options.max_layers}", hint="one of them holds the commit itself"
         )
-    progress.start("reading packages", None)
-    databases, notes = _read_packages(planned.packages or planned.source, options.require_packages)
+    if claimed is None:
+        progress.start("reading packages", None)
+        claimed = claim_tree(planned.source, planned.packages or planned.source, options)
     progress.start("finding components", None)
-    claims = claim_paths(
-        planned.source,
-        databases,
-        options.component_map,
-        by_package=options.by_package,
-        locate=TreeFiles(planned.source).locate,
-    )
+    databases, claims, notes = claimed.databases, claimed.claims, [*claimed.notes]
     components = form_components(
         claims,
         planned.source.tree.entries,
@@ -217,6 +222,19 @@ def plan_tree(
     )
 
 
+def claim_tree(source: Source, packages: Source, options: PlanOptions) -> ClaimedTree:
+    """Read the package databases in `packages`, and claim the paths of `source`. Raises: as `plan_tree`."""
+    databases, notes = _read_packages(packages, options.require_packages)
+    claims = claim_paths(
+        source,
+        databases,
+        options.component_map,
+        by_package=options.by_package,
+        locate=TreeFiles(source).locate,
+    )
+    return ClaimedTree(databases, claims, tuple(notes))
+
+
 def write_contentmeta(path: str, contentmeta: Contentmeta) -> None:
     """Write the file whole or not at all. Raises: AccessError; MalformedError for labels that are not UTF-8."""
     directory, _, name = path.rpartition("/")
@@ -249,7 +267,9 @@ def _read_packages(source: Source, required: bool) -> tuple[dict[str, list[Packa
     if not any(databases.values()):
         if required:
             raise NotFoundError("the tree has no package database with packages")
-        notes.append("no package database: planned by big files and by directories, whose dates nobody knows")
+        unread = any(finding.error is not None for finding in findings)
+        why = "no package database could be read" if unread else "no package database"
+        notes.append(f"{why}: planned by big files and by directories, whose dates nobody knows")
     return databases, notes
 
 
@@ -259,9 +279,14 @@ def _in_order(databases: Mapping[str, Sequence[Package]]) -> list[Package]:
 
 def _unused_hints(claims: Claims) -> Iterable[str]:
     if claims.unused:
-        shown = ", ".join(f"'{escape(rule.pattern)}' ({rule.place})" for rule in claims.unused[:_SHOWN])
+        shown = ", ".join(f"'{_written(rule)}' ({rule.place})" for rule in claims.unused[:_SHOWN])
         more = f" and {len(claims.unused) - _SHOWN} more" if len(claims.unused) > _SHOWN else ""
         yield f"rules of the map that match nothing: {len(claims.unused)}: {shown}{more}"
+
+
+def _written(rule: MapRule) -> str:
+    prefix = component_map_codec.PACKAGE if rule.syntax == "package" else ""
+    return prefix + escape(rule.pattern)
 
 
 # Layers

@@ -27,7 +27,7 @@ def test_the_history_is_written_and_summed_up(releases, tmp_path, capfd):
     assert run(["learn", *releases, "-o", output, "--title", "t"]) == 0
     out, err = capfd.readouterr()
     assert out == ""
-    assert f"1 components, 1 updates on 1 days, written to {output}" in err
+    assert f"1 component, 1 update on 1 day, written to {output}" in err
     assert read_history(output).title == "t"
 
 

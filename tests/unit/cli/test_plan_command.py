@@ -137,9 +137,30 @@ def test_a_first_build_has_no_previous_image(place, capfd, name):
 def test_encapsulate_carries_the_plan_of_a_contentmeta_file_on(place, capfd):
     assert plan("-q", "-o", "out.json", "--max-layers", "5") == 0
     assert encapsulate("oci:image:1", "--plan", "--max-layers", "5", "--previous", "out.json") == 0
-    assert "4 of 4 layers carried on; 9 components kept their layers" in capfd.readouterr().err
+    assert "4 of 4 layers carried on; components: 9 kept" in capfd.readouterr().err
     assert encapsulate("oci:image:2", "--plan", "-q", "--max-layers", "5", "--previous", "out.json") == 0
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("tags", ['{"Tags": ["41", "41.1", "40"]}', '{"RepoTags": ["41", "41.1"]}', "41\n 41.1 \n\n"])
+def test_a_version_that_exists_is_not_given_again(place, capfd, tags):
+    (place / "tags").write_text(tags)
+    assert plan("--json", "--version", "41", "--tags-file", "tags") == 0
+    assert json.loads(capfd.readouterr().out)["labels"]["org.opencontainers.image.version"] == "41.2"
+
+
+def test_a_tags_file_that_is_none_is_an_error_that_names_it(place, capfd):
+    (place / "tags").write_text('{"Tags": "41"}')
+    assert plan("--version", "41", "--tags-file", "tags") == 1
+    assert "tags: list of tags: expected strings in a list Tags or RepoTags" in capfd.readouterr().err
+
+
+def test_one_is_said_as_one(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tree/usr").mkdir(parents=True)
+    (tmp_path / "tree/usr/file").write_text("x")
+    assert run(["plan", "tree"]) == 0
+    assert "1 component in 1 layer and the one with the commit" in capfd.readouterr().out
 
 
 def test_a_previous_plan_that_is_required_must_be_there(place, capfd):
@@ -200,6 +221,18 @@ def test_explain_has_the_documented_fields(place, capfd):
     assert list(found) == ["path", "checksum", "component", "rule", "why", "object", "paths", "packages", "updates",
                            "interval", "exclusive", "size", "compressed_size", "layer"]  # fmt: skip
     assert (found["component"], found["rule"], found["interval"]) == ("package database", "volatile", 1.0)
+
+
+def test_explain_of_a_directory_lists_components(place, capfd):
+    assert run(["explain", "tree", "/usr/share/p3"]) == 0
+    out = capfd.readouterr().out
+    assert out.splitlines()[0] == "/usr/share/p3: a directory with files of 1 component"
+    assert "1000 B" not in out and "1.0 kB        1 path  layer-00" in out
+    assert run(["explain", "tree", "usr/share/", "--json"]) == 0
+    found = json.loads(capfd.readouterr().out)
+    assert found["path"] == "usr/share"
+    assert [row["component"] for row in found["components"]] == [f"p{number}" for number in range(1, 9)]
+    assert list(found["components"][0]) == ["component", "layer", "paths", "size"]
 
 
 def test_explain_of_what_is_not_there_is_an_error(place, capfd):

@@ -8,7 +8,7 @@ import pytest
 
 from ostrata.errors import NotFoundError, UnsupportedError
 from ostrata.model.component_map import ComponentMap, MapRule
-from ostrata.pipeline.explain import explain
+from ostrata.pipeline.explain import ComponentShare, explain, explain_directory
 from ostrata.pipeline.plan import PlanOptions, open_commit_to_plan, open_directory_to_plan, plan_tree
 from ostrata.sources.modifiers import Modifiers
 from ostrata.stores.ostree_repository import open_repository
@@ -95,3 +95,22 @@ def test_a_directory_is_in_many_layers(asked, path):
     else:
         with pytest.raises(UnsupportedError, match="directories are in every layer"):
             asked(path)
+
+
+def test_a_directory_is_told_by_the_components_in_it(tree):
+    os.link(tree / "usr/bin/tool", tree / "usr/bin/tool again")
+    planned = open_directory_to_plan(str(tree), Modifiers())
+    result = plan_tree(planned, OPTIONS)
+    shares = explain_directory(planned, result, "/usr/bin/")
+    assert shares is not None
+    layers = {share.component: share.layer for share in shares}
+    assert shares == (
+        ComponentShare("tools", layers["tools"], 2, 4),
+        ComponentShare("shell", layers["shell"], 1, 2),
+    )
+    assert layers["shell"] == explain(planned, result, "usr/bin/sh").layer
+    everything = explain_directory(planned, result, "/") or ()
+    assert sum(share.paths for share in everything) == len(planned.objects)
+    assert explain_directory(planned, result, "usr/bin/sh") is None
+    with pytest.raises(NotFoundError, match="no such path"):
+        explain_directory(planned, result, "usr/none")

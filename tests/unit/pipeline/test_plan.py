@@ -128,9 +128,25 @@ def test_a_damaged_database_is_a_note_or_an_error(tree):
     (tree / "var/lib/dpkg").mkdir(parents=True)
     (tree / "var/lib/dpkg/status").write_bytes(b"no paragraph\n")
     planned = open_directory_to_plan(str(tree), Modifiers())
-    assert any("the dpkg database cannot be read" in note for note in plan_tree(planned, OPTIONS).notes)
+    notes = plan_tree(planned, OPTIONS).notes
+    assert any("the dpkg database cannot be read" in note for note in notes)
+    assert not any("no package database" in note for note in notes)  # there is another one
     with pytest.raises(MalformedError):
         plan_tree(planned, replace(OPTIONS, require_packages=True))
+
+
+def test_a_database_that_cannot_be_read_is_not_said_to_be_missing(tmp_path):
+    (tmp_path / "tree/var/lib/dpkg").mkdir(parents=True)
+    (tmp_path / "tree/var/lib/dpkg/status").write_bytes(b"no paragraph\n")
+    notes = plan_tree(open_directory_to_plan(str(tmp_path / "tree"), Modifiers()), OPTIONS).notes
+    assert [note.partition(":")[0] for note in notes] == [
+        "the dpkg database cannot be read", "no package database could be read"]  # fmt: skip
+
+
+def test_unused_rules_for_packages_are_named_as_they_are_written(planned):
+    rules = ComponentMap((MapRule("none*", "mine", syntax="package", place="line 1"),))
+    notes = plan_tree(planned, replace(OPTIONS, component_map=rules)).notes
+    assert any(note.endswith("1: 'package:none*' (line 1)") for note in notes)
 
 
 def test_rules_that_match_nothing_are_noted(planned):
@@ -192,7 +208,7 @@ def test_a_previous_plan_of_another_world_gives_a_valid_plan(planned):
     result = plan_tree(planned, replace(OPTIONS, max_layers=3), previous)
     assert set(result.contentmeta.mapping) == set(planned.objects.values())
     assert len(result.contentmeta.layers) <= 2
-    assert "1 of its names stood there twice" in (result.previous or "")
+    assert "1 named twice" in (result.previous or "")
 
 
 # The clock
