@@ -63,21 +63,24 @@ def run(
     jobs: int,
     weights: Sequence[int] | None = None,
     on_advance: Callable[[int], None] | None = None,
+    meanwhile: Callable[[], None] | None = None,
 ) -> Generator[Result, None, None]:
     """Apply `function` to every unit, `jobs` at a time, and yield the results in input order.
 
     Heavier units (`weights`, any unit of measure) start first, so that the last one does not run alone; without
     weights the first units run while the later ones are still being made. `on_advance` gets what the units reported
-    since its last call.
+    since its last call. `meanwhile` is called once, here, while the workers are busy.
 
     Raises: whatever the first failing unit raised; AccessError when a worker was killed.
     """
     count = len(units) if isinstance(units, Sequence) else jobs
     if jobs <= 1 or count <= 1:
+        if meanwhile is not None:
+            meanwhile()
         yield from _run_in_line(function, units, on_advance)
         return
     with WorkerPool(min(jobs, count)) as pool:
-        yield from pool.run(function, units, weights=weights, on_advance=on_advance)
+        yield from pool.run(function, units, weights=weights, on_advance=on_advance, meanwhile=meanwhile)
 
 
 def _run_in_line(
@@ -123,6 +126,7 @@ class WorkerPool:
         *,
         weights: Sequence[int] | None = None,
         on_advance: Callable[[int], None] | None = None,
+        meanwhile: Callable[[], None] | None = None,
     ) -> Iterator[Result]:
         """See the module's `run`."""
         numbered: Iterable[tuple[int, Unit]] = enumerate(units)
@@ -132,6 +136,8 @@ class WorkerPool:
         try:
             for index, unit in numbered:
                 futures[self._executor.submit(function, unit)] = index
+            if meanwhile is not None:
+                meanwhile()
             yield from self._in_order(futures, on_advance)
         except BrokenProcessPool as error:
             raise AccessError(

@@ -19,6 +19,7 @@ from ostrata.stores.blobs import BlobDirectory, BlobStore
 __all__ = [
     "BlobDirectory",
     "BlobStore",
+    "CommitObjects",
     "CommitStore",
     "Destination",
     "Objects",
@@ -64,17 +65,8 @@ class ObjectsAt(Protocol):
         """The objects, for the length of a ``with`` block. Raises: NotFoundError, AccessError."""
 
 
-class CommitStore(Protocol):
-    """Where commits with all of their objects are: a repository, or a source whose objects were never written."""
-
-    def resolve(self, revision: str) -> str:
-        """The checksum of the commit that `revision` names. Raises: NotFoundError, MalformedError."""
-
-    def read_commit(self, checksum: str) -> tuple[Commit, bytes]:
-        """The commit and its bytes. Raises: as `resolve`."""
-
-    def read_metadata(self, kind: str, checksum: str) -> bytes:
-        """See `Objects`."""
+class CommitObjects(Protocol):
+    """Where the objects of commits are: a repository, or a source whose objects were never written."""
 
     def read_detached_metadata(self, checksum: str) -> bytes | None:
         """See `Objects`."""
@@ -84,6 +76,19 @@ class CommitStore(Protocol):
 
     def part(self, files: Sequence[PlannedObject], *, has_metadata: bool) -> ObjectsAt:
         """These file objects, and with `has_metadata` all objects that are no files."""
+
+
+class CommitStore(CommitObjects, Protocol):
+    """Where commits are found by their names, with all of their objects."""
+
+    def resolve(self, revision: str) -> str:
+        """The checksum of the commit that `revision` names. Raises: NotFoundError, MalformedError."""
+
+    def read_commit(self, checksum: str) -> tuple[Commit, bytes]:
+        """The commit and its bytes. Raises: as `resolve`."""
+
+    def read_metadata(self, kind: str, checksum: str) -> bytes:
+        """See `Objects`."""
 
 
 class PackageDatabase(Protocol):

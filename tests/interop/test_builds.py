@@ -100,3 +100,17 @@ def test_the_tree_in_the_image_is_that_of_the_source_but_for_the_steps(tmp_path:
     assert run_ostrata(["build", f"oci:{tmp_path}/source:t", f"oci:{tmp_path}/plain:1", "-q", "--format", "plain"]) == 0
     words = ["verify", f"oci:{tmp_path}/plain:1", "--against", f"oci:{tmp_path}/source:t"]
     assert run_ostrata(words) == 0
+
+
+def test_the_first_build_goes_on_when_a_registry_has_no_previous_image(
+    tmp_path: Path, need: Need, capfd: pytest.CaptureFixture[str]
+) -> None:
+    need("skopeo")
+    write_image(tmp_path / "source", [RandomLayers(6).layer(20)])
+    words = ["build", f"oci:{tmp_path}/source:t", f"oci:{tmp_path}/image:1", "--fix", "drop-other-encodings"]
+    words += ["--previous", "docker://127.0.0.1:1/me/os:latest"]
+    assert run_ostrata(words) == 0
+    told = capfd.readouterr().err
+    assert "the previous plan cannot be read, and is not used" in told
+    assert "connection refused" in told
+    assert run_ostrata([*words, "--previous-required"]) == 1

@@ -97,8 +97,8 @@ def _make_programs(root: Path, busybox: Path) -> None:
     _write(root, "usr/bin/ping", b"like ping\n", mode=0o755)
     _write(root, "usr/bin/sudo", b"like sudo\n", mode=0o4755)
     _write(root, "usr/bin/wall", b"like wall\n", mode=0o2755, gid=5)
-    os.setxattr(root / "usr/lib/capable/busybox", "security.capability", _capability(CAP_NET_BIND_SERVICE))
-    os.setxattr(root / "usr/bin/ping", "security.capability", _capability(CAP_NET_RAW))
+    os.setxattr(root / "usr/lib/capable/busybox", "security.capability", capability(CAP_NET_BIND_SERVICE))
+    os.setxattr(root / "usr/bin/ping", "security.capability", capability(CAP_NET_RAW))
 
 
 def _make_files(root: Path) -> None:
@@ -145,7 +145,7 @@ def _write(root: Path, path: str, content: bytes, *, mode: int = 0o644, uid: int
     (root / path).chmod(mode)
 
 
-def _capability(number: int) -> bytes:
+def capability(number: int) -> bytes:
     """`security.capability`, revision 2, with one capability effective and permitted."""
     return b"".join(field.to_bytes(4, "little") for field in (0x0200_0001, 1 << number, 0, 0, 0))
 

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from derived_images import derived_image
 from judge.chroot import Chroot, run
 from judge.conftest import REF, TIMESTAMP, Commit, ostrata
+from plain_images import Change, directory, link, symlink
 from selinux_policies import make_labelled_tree, make_policy
 
 pytestmark = pytest.mark.judge
@@ -56,3 +58,28 @@ def test_a_labelled_commit_has_the_checksum_that_ostree_gives_it(
     listed = chroot.run(work, "ostree", "--repo=/mnt/ours", "ls", "-X", REF, "/usr/bin/sudo")
     assert "system_u:object_r:" in listed
     assert "another" not in listed
+
+
+@pytest.mark.parametrize("mode", ["bare", "archive"])
+def test_a_derived_image_is_labelled_as_ostree_labels_the_tree_that_it_has(
+    mode: str, policy: Path, chroot: Chroot, work: Path
+) -> None:
+    layer = [
+        *(Change("usr/bin/su", mode=0o4755), Change("usr/lib/systemd/systemd", mode=0o755), symlink("bin", "usr/bin")),
+        *(Change("etc/shadow", mode=0o600), Change("etc/\n\u017e.conf"), Change("opt/a/b"), directory("home/user")),
+        *(link("usr/sbin/su", "usr/bin/su"), Change("usr/share/x", xattrs={"user.behind": b"1"}), directory("proc")),
+    ]
+    derived_image(work / "image", layer)
+    command = ("import", "--quiet", f"oci:{work}/image:t", "--write-ref", REF, "--repo")
+    ostrata(*command, work / "ours", "--mode", mode, "--selinux-policy", policy)
+    ostrata(*command, work / "unlabelled", "--mode", "bare", "--no-selinux")
+
+    chroot.run(work, "ostree", "--repo=/mnt/unlabelled", "checkout", REF, "/mnt/rootfs")
+    chroot.run(work, "ostree", "--repo=/mnt/theirs", "init", f"--mode={mode}")
+    arguments = (f"--branch={REF}", "--tree=dir=/mnt/rootfs", "--selinux-policy=/mnt/policy")
+    chroot.run(work, "ostree", "--repo=/mnt/theirs", "commit", *arguments)
+    ours, theirs = (
+        chroot.run(work, "ostree", f"--repo=/mnt/{repo}", "ls", "-R", "-C", "-X", REF) for repo in ("ours", "theirs")
+    )
+    assert ours == theirs
+    assert ours.count("system_u:object_r:") > len(layer)

@@ -209,6 +209,9 @@ def _build_ostree(
         given["bootable"],
     )
     plan = _plan_options(timestamp, given) if given["contentmeta"] is None else None
+    before = read_previous(given)
+    for note in before.notes if plan is None else ():  # a plan tells them itself
+        progress.warn(note)
     options = BuildOptions(commit, _image_options(prepared, timestamp, given), plan, given["cache"])
     result = build_ostree(
         prepared,
@@ -216,7 +219,7 @@ def _build_ostree(
         destination,
         options,
         previous=layers_of_previous(given["previous"], progress),
-        previous_plan=read_previous(given),
+        previous_plan=before,
         jobs=given["jobs"],
         progress=progress,
     )

@@ -23,14 +23,14 @@ from ostrata.pipeline.build_commit import build_commit, hash_files
 from ostrata.pipeline.build_sources import PreparedSource
 from ostrata.pipeline.checksum_cache import ChecksumCache
 from ostrata.pipeline.commit import MODULES, one_kernel
-from ostrata.pipeline.encapsulate import EncapsulateOptions, EncapsulateResult, encapsulate
+from ostrata.pipeline.encapsulate import EncapsulateOptions, EncapsulateResult, encapsulate_tree
 from ostrata.pipeline.fitting import FittedTree, Step, TakenStep, TreeView, fit
-from ostrata.pipeline.plan import PlanOptions, PlanSource, TreePlan, plan_tree
+from ostrata.pipeline.plan import ClaimedTree, PlanOptions, PlanSource, TreePlan, claim_tree, plan_tree
 from ostrata.pipeline.previous import NO_PREVIOUS, PreviousImage
 from ostrata.pipeline.previous_plan import NO_PREVIOUS_PLAN, PreviousPlan
 from ostrata.progress import SILENT, Progress
 from ostrata.protocols import Destination
-from ostrata.sources.contents import CommitAt, MadeAt, TreeSource, open_contents
+from ostrata.sources.contents import CommitAt, Contents, MadeAt, TreeSource, open_contents
 from ostrata.sources.rootfs import is_utf8
 from ostrata.stores.reference import parse_reference
 
@@ -126,7 +126,14 @@ def build_ostree(
     _check(fitted)
     cache = ChecksumCache(options.cache, prepared.at)
     known = _named_by_commit(prepared) or cache.find
-    checksums = hash_files(prepared.at, fitted.tree, known=known, jobs=jobs, progress=progress)
+    claimed: ClaimedTree | None = None
+
+    def claim() -> None:
+        nonlocal claimed
+        if options.plan is not None:
+            claimed = claim_source(prepared, fitted.tree, options.plan)
+
+    checksums = hash_files(prepared.at, fitted.tree, known=known, meanwhile=claim, jobs=jobs, progress=progress)
     cache.write(fitted.tree, checksums)
     text = options.commit
     metadata = _metadata(text, fitted.tree)
@@ -135,10 +142,18 @@ def build_ostree(
     )
     plan, image = None, options.image
     if options.plan is not None:
-        plan = plan_source(prepared, fitted.tree, checksums, text.timestamp, options.plan, previous_plan, progress)
+        plan = plan_source(
+            prepared, fitted.tree, checksums, text.timestamp, options.plan, previous_plan, progress, claimed=claimed
+        )
         image = replace(image, contentmeta=plan.contentmeta)
-    result = encapsulate(commit, commit.checksum, destination, image, previous=previous, jobs=jobs, progress=progress)
+    result = encapsulate_tree(commit, commit.tree, destination, image, previous=previous, jobs=jobs, progress=progress)
     return BuildResult(result, fitted.taken, plan)
+
+
+def claim_source(prepared: PreparedSource, tree: Tree, options: PlanOptions) -> ClaimedTree:
+    """What `plan_source` needs to know beside checksums. Raises: as `plan_tree`."""
+    with open_contents(prepared.at) as contents:
+        return claim_tree(TreeSource(tree, contents), _packages(prepared, tree, contents), options)
 
 
 def plan_source(
@@ -151,22 +166,28 @@ def plan_source(
     progress: Progress = SILENT,
     *,
     only: Collection[str] | None = None,
+    claimed: ClaimedTree | None = None,
 ) -> TreePlan:
-    """The plan of the fitted `tree`; `objects`: path -> what is planned, for all but directories.
+    """The plan of the fitted `tree`, which may be `claimed` already; `objects`: path -> what is planned, for all but
+    directories.
 
     With `only`, no other paths are planned; packages and their dates are known from all. Package databases in /var are
     read even where /var is not in the image. Raises: as `plan_tree`.
     """
     with open_contents(prepared.at) as contents:
-        databases = {path: entry for path, entry in prepared.tree if path.startswith("var/")}
-        packages = TreeSource(Tree({**databases, **tree.entries}), contents)
+        packages = _packages(prepared, tree, contents)
         if only is not None:
             tree = Tree({path: entry for path, entry in tree if isinstance(entry, Directory) or path in only})
         source = PlanSource(TreeSource(tree, contents), objects, timestamp, packages)
-        plan = plan_tree(source, options, previous, progress=progress)
+        plan = plan_tree(source, options, previous, claimed=claimed, progress=progress)
     for note in plan.notes:
         progress.warn(note)
     return plan
+
+
+def _packages(prepared: PreparedSource, tree: Tree, contents: Contents) -> TreeSource:
+    databases = {path: entry for path, entry in prepared.tree if path.startswith("var/")}
+    return TreeSource(Tree({**databases, **tree.entries}), contents)
 
 
 def base_config(prepared: PreparedSource) -> Mapping[str, object]:

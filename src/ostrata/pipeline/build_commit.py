@@ -16,8 +16,8 @@ from functools import lru_cache
 
 from ostrata import parallel
 from ostrata.codecs import ostree
-from ostrata.errors import AccessError, NotFoundError, OstrataError, escape, within
-from ostrata.model.ostree import Commit, Dirtree, FileHeader, FileObject, Metadata
+from ostrata.errors import AccessError, OstrataError, escape, within
+from ostrata.model.ostree import Commit, CommitDirectory, CommitTree, Dirtree, FileHeader, FileObject, Metadata
 from ostrata.model.plan import PlannedObject
 from ostrata.model.tree import Attributes, Directory, RegularFile, Symlink, Tree
 from ostrata.progress import SILENT, Progress
@@ -56,12 +56,14 @@ def hash_files(
     tree: Tree,
     *,
     known: Callable[[RegularFile], str | None] = lambda _: None,
+    meanwhile: Callable[[], None] | None = None,
     jobs: int = 1,
     progress: Progress = SILENT,
 ) -> dict[str, str]:
     """Path -> checksum of the file object, for all files and symlinks; hard links are read once.
 
-    What is `known` is not read. Raises: NotFoundError, AccessError, MalformedError, naming the file.
+    What is `known` is not read; `meanwhile` is called while workers read the rest. Raises: NotFoundError, AccessError,
+    MalformedError, naming the file.
     """
     checksums: dict[_Object, str] = {}
     unread: dict[_Object, tuple[str, RegularFile]] = {}
@@ -72,7 +74,7 @@ def hash_files(
                 unread.setdefault((entry.content, entry.attributes), (path, entry))
             else:
                 checksums[entry.content, entry.attributes] = checksum
-    checksums |= _hash(at, list(unread.values()), jobs, progress)
+    checksums |= _hash(at, list(unread.values()), meanwhile, jobs, progress)
     return {path: _checksum(entry, checksums) for path, entry in tree if not isinstance(entry, Directory)}
 
 
@@ -80,13 +82,21 @@ _Object = tuple[str, Attributes]
 """What tells file objects apart without reading them: content key and attributes."""
 
 
-def _hash(at: SourceAt, files: list[tuple[str, RegularFile]], jobs: int, progress: Progress) -> dict[_Object, str]:
+def _hash(
+    at: SourceAt,
+    files: list[tuple[str, RegularFile]],
+    meanwhile: Callable[[], None] | None,
+    jobs: int,
+    progress: Progress,
+) -> dict[_Object, str]:
     if isinstance(at.source if isinstance(at, MadeAt) else at, TarsAt):
         files.sort(key=lambda file: _place_in_tars(file[1].content))
     units = list(_units(at, files))
     progress.start("hashing files", sum(entry.size for _, entry in files))
     weights = [sum(size + _FILE_WEIGHT for _, _, size, _, _ in unit.files) for unit in units]
-    results = parallel.run(hash_unit, units, jobs=jobs, weights=weights, on_advance=progress.advance)
+    results = parallel.run(
+        hash_unit, units, jobs=jobs, weights=weights, on_advance=progress.advance, meanwhile=meanwhile
+    )
     with closing(results):
         checksums = [checksum for found in results for checksum in found]
     return {(entry.content, entry.attributes): name for (_, entry), name in zip(files, checksums, strict=True)}
@@ -173,41 +183,26 @@ def header_of(entry: Leaf) -> FileHeader:
 
 @dataclass(frozen=True, slots=True)
 class BuiltCommit:
-    """A commit with all of its objects; a `protocols.CommitStore`. Made by `build_commit`.
+    """A commit with all of its objects; a `protocols.CommitObjects`. Made by `build_commit`.
 
     `metadata`: (kind, checksum) -> bytes; `files`: checksum -> one of its paths, and the entry there.
     """
 
     at: SourceAt
-    checksum: str
+    tree: CommitTree
     metadata: Mapping[tuple[str, str], bytes]
     files: Mapping[str, tuple[str, Leaf]]
-
-    def resolve(self, revision: str) -> str:
-        """See `protocols.CommitStore`."""
-        if revision != self.checksum:
-            raise NotFoundError(f"no commit '{escape(revision)}'")
-        return revision
-
-    def read_commit(self, checksum: str) -> tuple[Commit, bytes]:
-        """See `protocols.CommitStore`."""
-        data = self.read_metadata("commit", checksum)
-        return ostree.decode_commit(data), data
-
-    def read_metadata(self, kind: str, checksum: str) -> bytes:
-        """See `protocols.CommitStore`."""
-        return self.metadata[kind, checksum]
 
     def read_detached_metadata(self, checksum: str) -> bytes | None:
         """None: nothing was said of it afterwards."""
 
     def estimated_size(self, checksum: str) -> int:
-        """See `protocols.CommitStore`."""
+        """See `protocols.CommitObjects`."""
         entry = self.files[checksum][1]
         return entry.size if isinstance(entry, RegularFile) else 0
 
     def part(self, files: Sequence[PlannedObject], *, has_metadata: bool) -> BuiltObjectsAt:
-        """See `protocols.CommitStore`."""
+        """See `protocols.CommitObjects`."""
         metadata = self.metadata if has_metadata else {}
         rows = {item.checksum: _row(*self.files[item.checksum]) for item in files}
         return BuiltObjectsAt(self.at, metadata, rows)
@@ -218,11 +213,17 @@ def build_commit(
 ) -> BuiltCommit:
     """The commit of `tree`; `checksums` are those of `hash_files`. It has no parent."""
     objects = _MetadataObjects()
-    root_dirtree, root_dirmeta = _add_directories(objects, tree, checksums)
-    value = Commit(root_dirtree, root_dirmeta, timestamp, subject, metadata=metadata)
+    directories = _add_directories(objects, tree, checksums)
+    root = directories[0]
+    value = Commit(root.dirtree, root.dirmeta, timestamp, subject, metadata=metadata)
     checksum = objects.add("commit", ostree.encode_commit(value))
-    files = {checksums[path]: (path, entry) for path, entry in reversed(list(tree)) if not isinstance(entry, Directory)}
-    return BuiltCommit(at, checksum, objects.found, files)
+    files: dict[str, tuple[str, Leaf]] = {}
+    paths = []
+    for path, entry in tree:
+        if not isinstance(entry, Directory):
+            files.setdefault(checksums[path], (path, entry))
+            paths.append((path, checksums[path]))
+    return BuiltCommit(at, CommitTree(checksum, value, tuple(directories), tuple(paths)), objects.found, files)
 
 
 class _MetadataObjects:
@@ -235,11 +236,11 @@ class _MetadataObjects:
         return checksum
 
 
-def _add_directories(objects: _MetadataObjects, tree: Tree, checksums: Mapping[str, str]) -> tuple[str, str]:
-    """Add every dirtree and dirmeta; the result are the root's two checksums."""
+def _add_directories(objects: _MetadataObjects, tree: Tree, checksums: Mapping[str, str]) -> list[CommitDirectory]:
+    """Add every dirtree and dirmeta; the result are the directories, in the order of the tree."""
     files: dict[str, list[tuple[str, str]]] = {}
     below: dict[str, list[tuple[str, str, str]]] = {}
-    found = "", ""
+    found = []
     for path, entry in reversed(list(tree)):  # what is in a directory comes after it
         parent, _, name = path.rpartition("/")
         if not isinstance(entry, Directory):
@@ -247,12 +248,12 @@ def _add_directories(objects: _MetadataObjects, tree: Tree, checksums: Mapping[s
             continue
         # Names are UTF-8: sorted as text they are sorted as bytes too.
         dirtree = Dirtree(tuple(sorted(files.pop(path, ()))), tuple(sorted(below.pop(path, ()))))
-        found = (
-            objects.add("dirtree", ostree.encode_dirtree(dirtree)),
-            objects.add("dirmeta", ostree.encode_dirmeta(committed(entry.attributes))),
-        )
-        below.setdefault(parent, []).append((name, *found))
-    return found
+        attributes = committed(entry.attributes)
+        dirtree_checksum = objects.add("dirtree", ostree.encode_dirtree(dirtree))
+        dirmeta_checksum = objects.add("dirmeta", ostree.encode_dirmeta(attributes))
+        below.setdefault(parent, []).append((name, dirtree_checksum, dirmeta_checksum))
+        found.append(CommitDirectory(path, dirtree_checksum, dirmeta_checksum, attributes))
+    return found[::-1]
 
 
 # What workers get

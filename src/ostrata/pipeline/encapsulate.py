@@ -9,8 +9,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 
 from ostrata import parallel
 from ostrata.codecs import json, oci, plan_label
@@ -38,7 +39,7 @@ from ostrata.pipeline.image_layers import (
 from ostrata.pipeline.previous import NO_PREVIOUS, PreviousImage
 from ostrata.planning.contentmeta import plan_layers, plan_one_layer
 from ostrata.progress import SILENT, Progress
-from ostrata.protocols import BlobDirectory, CommitStore, Destination, Objects, ObjectsAt
+from ostrata.protocols import BlobDirectory, CommitObjects, CommitStore, Destination, Objects, ObjectsAt
 from ostrata.sources.ostree_commit import read_commit_tree
 
 _TAR_BYTES_PER_OBJECT = 3600
@@ -81,7 +82,7 @@ class LayerUnit:
     tree: CommitTree | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Draft:
     """A layer before it is written: `id` is for machines and the history line, `name` says what is in it."""
 
@@ -89,8 +90,13 @@ class _Draft:
     name: str
     objects: tuple[PlannedObject, ...]
     parents: Mapping[str, Attributes]
-    recipe: str
+    make_recipe: Callable[[], str]
     tree: CommitTree | None = None
+
+    @cached_property
+    def recipe(self) -> str:
+        """What decides the layer's bytes: asked for at once when an earlier image may have it, else while writing."""
+        return self.make_recipe()
 
 
 def encapsulate(
@@ -111,6 +117,20 @@ def encapsulate(
     Raises: every family of OstrataError; the destination then shows what it showed before.
     """
     commit = read_commit_tree(repository, revision)
+    return encapsulate_tree(repository, commit, destination, options, previous=previous, jobs=jobs, progress=progress)
+
+
+def encapsulate_tree(
+    repository: CommitObjects,
+    commit: CommitTree,
+    destination: Destination,
+    options: EncapsulateOptions,
+    *,
+    previous: PreviousImage = NO_PREVIOUS,
+    jobs: int = 1,
+    progress: Progress = SILENT,
+) -> EncapsulateResult:
+    """The same for a commit whose paths are known. Raises: as `encapsulate`."""
     with within(f"commit {commit.checksum}"):
         for message in encapsulated.check_encapsulable(commit, options.layout):
             progress.warn(message)
@@ -136,14 +156,14 @@ def encapsulate(
 
 
 def _draft_layers(
-    repository: CommitStore, commit: CommitTree, options: EncapsulateOptions, progress: Progress
+    repository: CommitObjects, commit: CommitTree, options: EncapsulateOptions, progress: Progress
 ) -> list[_Draft]:
     more = (options.compressor.media_type, options.compressor.options())
     attributes = encapsulated.parent_attributes(commit.directories)
 
     def chunk(identifier: str, name: str, objects: tuple[PlannedObject, ...]) -> _Draft:
         parents = encapsulated.parents_of(objects, attributes, options.layout)
-        recipe = encapsulated.recipe(objects, parents, options.layout, *more)
+        recipe = partial(encapsulated.recipe, objects, parents, options.layout, *more)
         return _Draft(identifier, name, objects, parents, recipe)
 
     first = _first_layer(repository, commit, options, more)
@@ -158,7 +178,7 @@ def _draft_layers(
 
 
 def _first_layer(
-    repository: CommitStore,
+    repository: CommitObjects,
     commit: CommitTree,
     options: EncapsulateOptions,
     more: tuple[str, ...],
@@ -166,7 +186,7 @@ def _first_layer(
     objects = plan_one_layer(commit) if options.contentmeta is None else ()
     detached = repository.read_detached_metadata(commit.checksum)
     content = "with content" if options.contentmeta is None else "without content"
-    recipe = encapsulated.ostree_layer_recipe(commit, detached, options.layout, content, *more)
+    recipe = partial(encapsulated.ostree_layer_recipe, commit, detached, options.layout, content, *more)
     history = encapsulated_config.ostree_layer_history(commit)
     # No parents: layer 0 has every directory already.
     return _Draft(history, "", objects, {}, recipe, replace(commit, files=()))
@@ -183,7 +203,7 @@ def _warn_about(empty_layers: tuple[str, ...], unknown_objects: int, progress: P
 
 
 def _write_layers(
-    repository: CommitStore,
+    repository: CommitObjects,
     drafts: list[_Draft],
     destination: Destination,
     options: EncapsulateOptions,
@@ -195,7 +215,7 @@ def _write_layers(
     reused = {
         position: found
         for position, draft in enumerate(drafts)
-        if (found := previous.by_recipe(draft.recipe, media_type)) is not None
+        if previous.has_recipes and (found := previous.by_recipe(draft.recipe, media_type)) is not None
     }
     to_write = [draft for position, draft in enumerate(drafts) if position not in reused]
     known = previous.diff_ids(media_type)
@@ -214,7 +234,7 @@ def _write_layers(
 
 
 def _write_drafts(
-    repository: CommitStore,
+    repository: CommitObjects,
     drafts: list[_Draft],
     blobs: BlobDirectory,
     options: EncapsulateOptions,
@@ -240,10 +260,18 @@ def _write_drafts(
     ]
     if units:
         progress.start("writing layers", total)
-    return list(parallel.run(write_unit, units, jobs=jobs, weights=weights, on_advance=progress.advance))
+
+    def make_recipes() -> None:
+        for draft in drafts:
+            draft.recipe  # noqa: B018
+
+    written = parallel.run(
+        write_unit, units, jobs=jobs, weights=weights, on_advance=progress.advance, meanwhile=make_recipes
+    )
+    return list(written)
 
 
-def _weight(repository: CommitStore, draft: _Draft) -> int:
+def _weight(repository: CommitObjects, draft: _Draft) -> int:
     """About how many bytes the layer's tar will have."""
     return sum(repository.estimated_size(item.checksum) + _TAR_BYTES_PER_OBJECT for item in draft.objects)
 

@@ -24,6 +24,11 @@ class PreviousImage:
     layers: Mapping[tuple[Digest, str], Descriptor] = field(default_factory=dict)
     carried: CarriedPlan = _NOTHING_CARRIED
 
+    @property
+    def has_recipes(self) -> bool:
+        """Does it say of any layer how it was made?"""
+        return bool(self.carried.diff_ids)
+
     def by_recipe(self, recipe: str, media_type: str) -> tuple[Digest, Descriptor] | None:
         """The layer made by `recipe`: its diff_id and blob."""
         diff_id = self.carried.diff_id(recipe)

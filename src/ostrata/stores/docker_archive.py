@@ -1,23 +1,27 @@
 """A docker archive (`docker save`, `podman save`), read where it lies: a tar with manifest.json, configs and layers.
 
 ``manifest.json`` is a list of ``{"Config": NAME, "RepoTags": [...], "Layers": [NAME, ...]}``. There is no OCI manifest
-and layers have no digests but the diff_ids in the config, which are those of their tars: layers are uncompressed. Links
-in the archive are second names for old readers, and passed over.
+and layers have no digests but the diff_ids in the config, which are those of their tars. Layers are uncompressed as a
+rule; one in gzip or zstd, as docker writes them out of containerd's image store, is called by the digest of what lies
+in the archive. Links in the archive are second names for old readers, and passed over.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from ostrata.codecs import json, oci
-from ostrata.errors import LimitError, MalformedError, NotFoundError, UnsupportedError, escape, within
+from ostrata.errors import LimitError, MalformedError, NotFoundError, escape, within
 from ostrata.model.digest import Digest
 from ostrata.model.image import (
     DOCKER_CONFIG,
+    DOCKER_LAYER_GZIP,
     DOCKER_LAYER_TAR,
     DOCKER_MANIFEST,
+    LAYER_ZSTD,
     Descriptor,
     Index,
     Layer,
@@ -29,7 +33,8 @@ from ostrata.stores.files import open_region, open_regular
 from ostrata.stores.oci_archive import Member, list_members, refuse_compressed
 
 MANIFEST_FILE = "manifest.json"
-_COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
+_PIECE = 1 << 20
+_COMPRESSED = {b"\x1f\x8b": DOCKER_LAYER_GZIP, b"\x28\xb5\x2f\xfd": LAYER_ZSTD}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +73,7 @@ def open_docker_archive(path: str, tag: str | None = None) -> tuple[DockerArchiv
     """The image with that tag, ``NAME:TAG``, or the only one. Its descriptor is the config's: it has no manifest.
 
     Raises: NotFoundError, AccessError; MalformedError for what is no such archive; UnsupportedError for one that is
-    compressed or has compressed layers; LimitError.
+    compressed as a whole; LimitError.
     """
     with open(open_regular(path), "rb") as file, within(escape(path)):
         refuse_compressed(file)
@@ -84,9 +89,10 @@ def open_docker_archive(path: str, tag: str | None = None) -> tuple[DockerArchiv
         blobs = {Digest.of(data): _member(members, document["Config"])}
         layers = []
         for name, diff_id in zip(names, config.diff_ids, strict=True):
-            member = blobs[diff_id] = _member(members, name)
-            _check_uncompressed(file, member, name)
-            layers.append(Layer(Descriptor(DOCKER_LAYER_TAR, diff_id, member.size), diff_id, ""))
+            member = _member(members, name)
+            layer = _describe_layer(path, member, diff_id)
+            blobs[layer.descriptor.digest] = member
+            layers.append(layer)
         descriptor = Descriptor(DOCKER_CONFIG, Digest.of(data), len(data))
         manifest = Manifest(DOCKER_MANIFEST, descriptor, tuple(layer.descriptor for layer in layers))
         return DockerArchive(path, blobs), StoredImage(descriptor, manifest, config, tuple(layers))
@@ -132,11 +138,17 @@ def _read(file: BinaryIO, members: Mapping[str, Member], name: str) -> bytes:
     return file.read(member.size)
 
 
-def _check_uncompressed(file: BinaryIO, member: Member, name: str) -> None:
-    file.seek(member.offset)
-    if file.read(4).startswith(_COMPRESSED):
-        raise UnsupportedError(
-            "expected uncompressed layers",
-            where=escape(name),
-            hint="copy it first: skopeo copy docker-archive:PATH oci:DIR",
-        )
+def _describe_layer(path: str, member: Member, diff_id: Digest) -> Layer:
+    """A compressed layer is read once for its digest."""
+    with open_region(open_regular(path), member.offset, member.size) as blob:
+        start = blob.read(4)
+        media_type = next((kind for magic, kind in _COMPRESSED.items() if start.startswith(magic)), DOCKER_LAYER_TAR)
+        digest = diff_id if media_type == DOCKER_LAYER_TAR else _digest(start, blob)
+    return Layer(Descriptor(media_type, digest, member.size), diff_id, "")
+
+
+def _digest(start: bytes, rest: BinaryIO) -> Digest:
+    hasher = hashlib.sha256(start)
+    while piece := rest.read(_PIECE):
+        hasher.update(piece)
+    return Digest("sha256", hasher.hexdigest())

@@ -80,6 +80,22 @@ def test_the_second_build_carries_the_plan_on_and_takes_layers_over(
     assert (found["built"]["layers"], found["reused"]["layers"]) == (2, 3)
 
 
+@pytest.mark.parametrize("name", ["oci:none:1", "docker://localhost/none:1"])
+@pytest.mark.parametrize("words", [(), ("--format", "plain"), ("--contentmeta", "map.json", "--unmapped", "rest")])
+def test_a_first_build_has_no_previous_image(
+    place: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    words: tuple[str, ...],
+) -> None:
+    monkeypatch.setenv("PATH", os.fspath(place))  # no skopeo
+    (place / "map.json").write_text('{"version": 1, "layers": {"rest": "the rest"}, "mapping": {}}')
+    assert build("tree", "oci:image:1", "--previous", name, *words) == 0
+    assert "the previous plan cannot be read, and is not used" in capfd.readouterr().err
+    assert build("tree", "oci:image:2", "--previous", name, *words, "--previous-required") == 1
+
+
 def test_labels_are_templates_and_those_of_the_source_image_can_be_removed(place: Path) -> None:
     write_image(place / "source", [[Change("usr/a", data=b"!")]], labels={"old": "1", "kept": "2"})
     words = ("--version", "41", "-l", "shown=<version>", "-l", "old-")

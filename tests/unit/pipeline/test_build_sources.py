@@ -208,9 +208,14 @@ def test_a_config_with_a_key_twice_is_refused(tmp_path: Path) -> None:
 
 
 def write_docker_archive(
-    path: Path, layers: list[bytes], *, tag: str = "localhost/os:latest", links: bool = True
+    path: Path,
+    layers: list[bytes],
+    *,
+    tag: str = "localhost/os:latest",
+    links: bool = True,
+    stored: list[bytes] | None = None,
 ) -> None:
-    """As `docker save` writes it; with `links` as older writers do."""
+    """As `docker save` writes it; with `links` as older writers do. `stored`: the layers as they lie in the archive."""
     config = json.dumps(
         {
             "architecture": "amd64",
@@ -219,7 +224,7 @@ def write_docker_archive(
             "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(tar).hexdigest()}" for tar in layers]},
         }
     ).encode()
-    files = {f"{number}.tar": data for number, data in enumerate(layers)} | {"config.json": config}
+    files = {f"{number}.tar": data for number, data in enumerate(stored or layers)} | {"config.json": config}
     document = [{"Config": "config.json", "RepoTags": [tag], "Layers": [f"{n}.tar" for n in range(len(layers))]}]
     files["manifest.json"] = json.dumps(document).encode()
     with tarfile.open(path, "w") as archive:
@@ -257,9 +262,27 @@ def test_a_docker_archive_that_lies_about_a_layer_is_refused(tmp_path: Path) -> 
         read(f"docker-archive:{tmp_path}/a.tar", tmp_path)
 
 
-def test_a_docker_archive_with_compressed_layers_is_refused_with_a_way_out(tmp_path: Path) -> None:
-    write_docker_archive(tmp_path / "a.tar", [gzip.compress(layer_tar(LAYERS[0]))])
-    with pytest.raises(UnsupportedError, match=r"(?s)0.tar: expected uncompressed layers\ncopy it first: skopeo"):
+def compressed(tar: bytes, compression: str) -> bytes:
+    compressor = ZstdCompressor()
+    return gzip.compress(tar) if compression == "gzip" else compressor.compress(tar) + compressor.flush()
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd"])
+def test_compressed_layers_of_a_docker_archive_are_decompressed(tmp_path: Path, compression: str) -> None:
+    first, *others = (layer_tar(layer) for layer in LAYERS)
+    stored = [first, *(compressed(tar, compression) for tar in others)]
+    write_docker_archive(tmp_path / "a.tar", [first, *others], stored=stored)
+    prepared, contents = read(f"docker-archive:{tmp_path}/a.tar", tmp_path)
+    assert contents == CONTENTS
+    assert isinstance(prepared.at, TarsAt)
+    assert [place.path == str(tmp_path / "a.tar") for place in prepared.at.tars] == [True, *(False for _ in others)]
+
+
+def test_a_compressed_layer_that_holds_another_tar_is_refused(tmp_path: Path) -> None:
+    tars = [layer_tar(layer) for layer in LAYERS]
+    stored = [compressed(tar, "gzip") for tar in tars]
+    write_docker_archive(tmp_path / "a.tar", tars, stored=[stored[0], stored[0], *stored[2:]])
+    with pytest.raises(MalformedError, match="layer 1: expected the diff_id"):
         read(f"docker-archive:{tmp_path}/a.tar", tmp_path)
 
 
