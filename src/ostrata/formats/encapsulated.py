@@ -147,9 +147,10 @@ def parents_of(objects: Iterable[PlannedObject], directories: Parents, layout: L
     """Of all `directories`, those that a layer with `objects` has to write: the ones above their paths, or none."""
     found = dict(_WRITTEN_BY_SKELETON)
     if layout.writes_parents:
-        for item in objects:
-            for path in item.paths:
-                _add_parents(tar_path(path), found)
+        # Most files stand beside another one: one path of each directory is enough.
+        beside = {path.rpartition("/")[0]: path for item in objects for path in item.paths}
+        for path in beside.values():
+            _add_parents(tar_path(path), found)
     return {path: directories[path] for path in found if path not in _WRITTEN_BY_SKELETON}
 
 
