@@ -40,6 +40,14 @@ def test_results_come_in_input_order_and_progress_adds_up(jobs: int) -> None:
     assert sum(seen) == sum(numbers)
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_something_else_is_done_once_meanwhile(jobs: int) -> None:
+    done: list[int] = []
+    results = parallel.run(square, [1, 2, 3], jobs=jobs, meanwhile=lambda: done.append(os.getpid()))
+    assert list(results) == [1, 4, 9]
+    assert done == [os.getpid()]
+
+
 @pytest.mark.parametrize("jobs", [1, 3])
 def test_the_first_failure_comes_out_whole(jobs: int) -> None:
     with pytest.raises(MalformedError, match="unit: three"):
