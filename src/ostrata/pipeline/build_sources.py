@@ -48,7 +48,7 @@ from ostrata.sources.image_union import Union
 from ostrata.sources.ostree_source import open_commit
 from ostrata.stores.blobs import read_blob
 from ostrata.stores.docker_archive import DockerArchive, open_docker_archive
-from ostrata.stores.files import TemporaryDirectory, label_of, open_regular, read_limited, remove_stale
+from ostrata.stores.files import TemporaryDirectory, label_of, open_regular, read_limited, remove_stale, write_all
 from ostrata.stores.layer_reader import LayerReader
 from ostrata.stores.oci_archive import OciArchive
 from ostrata.stores.ostree_repository import open_repository
@@ -304,12 +304,14 @@ def spool_unit(unit: SpoolUnit) -> LayerIndex:
 
 def _copied(pieces: Iterable[bytes], path: str) -> Iterator[bytes]:
     with within(escape(path)):
-        file = open(path, "wb", buffering=0)
-    with file:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
         for piece in pieces:
             with within(escape(path)):
-                file.write(piece)
+                write_all(descriptor, piece)
             yield piece
+    finally:
+        os.close(descriptor)
 
 
 def _without_excluded(

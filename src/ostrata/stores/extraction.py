@@ -26,6 +26,7 @@ from typing import TypeVar
 
 from ostrata.errors import MalformedError, UnsupportedError, escape, within
 from ostrata.model.tree import Attributes, Xattrs
+from ostrata.stores.files import write_all
 
 T = TypeVar("T")
 
@@ -117,7 +118,7 @@ class TreeWriter:
         try:
             for piece in content:
                 with within(f"/{escape(path)}"):  # not around the loop: an error of the content's is not the file's
-                    _write_all(descriptor, piece)
+                    write_all(descriptor, piece)
             with within(f"/{escape(path)}"):
                 self._set_attributes(path, descriptor, attributes)
         finally:
@@ -325,12 +326,6 @@ def _device_number(file_type: int, rdev: tuple[int, int]) -> int:
 
 def _reason(error: OSError) -> str:
     return (error.strerror or type(error).__name__).lower()
-
-
-def _write_all(descriptor: int, piece: bytes | memoryview) -> None:
-    written = os.write(descriptor, piece) if len(piece) else 0
-    while written < len(piece):
-        written += os.write(descriptor, memoryview(piece)[written:])
 
 
 _WORDS = {stat.S_IFIFO: "FIFO", stat.S_IFCHR: "character device", stat.S_IFBLK: "block device"}

@@ -108,6 +108,7 @@ class TemporaryFile:
 
     def __init__(self, directory: str, label: str = "") -> None:
         self.directory = directory
+        self._label = label
         with within(escape(directory)):
             self.path, descriptor = _create(directory, label)
         self._file = open(descriptor, "wb", buffering=COPY_PIECE)
@@ -145,7 +146,8 @@ class TemporaryFile:
 
     def publish(self, name: str) -> None:
         """As `complete`, and the name is durable. Should that fail, what had the name has it again."""
-        with within(escape(self.directory)), taken_back(os.path.join(self.directory, name), _new_path(self.directory)):
+        path, spare = os.path.join(self.directory, name), _new_path(self.directory, self._label)
+        with within(escape(self.directory)), taken_back(path, spare):
             self.complete(name)
             sync_directory(self.directory)
 
@@ -212,6 +214,13 @@ def taken_back(path: str, spare: str) -> Iterator[None]:
     finally:
         with contextlib.suppress(OSError):
             os.unlink(spare)
+
+
+def write_all(descriptor: int, data: bytes | bytearray | memoryview) -> None:
+    """Write the whole of `data`: one call may take less, on a nearly full disk for instance. Raises: OSError."""
+    written = os.write(descriptor, data) if len(data) else 0
+    while written < len(data):
+        written += os.write(descriptor, memoryview(data)[written:])  # the rest says which error it is
 
 
 def sync_directory(directory: str) -> None:
@@ -359,7 +368,7 @@ def _create_directory(parent: str, label: str) -> tuple[str, int]:
             return path, descriptor
 
 
-def _new_path(directory: str, label: str = "") -> str:
+def _new_path(directory: str, label: str) -> str:
     return os.path.join(directory, _prefix(label) + secrets.token_hex(8))
 
 

@@ -32,6 +32,7 @@ from types import TracebackType
 from ostrata.codecs import ostree
 from ostrata.errors import AccessError, UnsupportedError, escape, from_os_error
 from ostrata.model.ostree import FileHeader
+from ostrata.stores.files import write_all
 
 SUFFIX = {"archive": ".filez", "bare": ".file", "bare-user": ".file", "bare-user-only": ".file"}
 """The suffix of file objects, by the modes that can be written."""
@@ -97,7 +98,7 @@ class ObjectStage:
             if descriptor is None:
                 raise FileExistsError(errno.EEXIST, "detached metadata twice")
             try:
-                _write_all(descriptor, data)
+                write_all(descriptor, data)
                 _finish_public(descriptor)
             finally:
                 os.close(descriptor)
@@ -136,7 +137,7 @@ class ObjectStage:
         try:
             for piece in pieces:
                 with self._writing():
-                    _write_all(descriptor, piece)
+                    write_all(descriptor, piece)
             with self._writing():
                 self._finish(header, descriptor)
         finally:
@@ -163,7 +164,7 @@ class ObjectStage:
             return False
         try:
             for piece in pieces:
-                _write_all(descriptor, piece)
+                write_all(descriptor, piece)
             finish(descriptor)
         finally:
             os.close(descriptor)
@@ -270,13 +271,6 @@ def _hashed(hasher: hashlib._Hash, blocks: Iterable[memoryview]) -> Iterator[mem
     for block in blocks:
         hasher.update(block)
         yield block
-
-
-def _write_all(descriptor: int, data: Piece) -> None:
-    written = os.write(descriptor, data) if data else 0
-    while written < len(data):
-        # The disk is nearly full, or the data larger than one write takes: the rest says which.
-        written += os.write(descriptor, memoryview(data)[written:])
 
 
 def _target(header: FileHeader) -> bytes:

@@ -96,6 +96,34 @@ def test_what_a_failed_block_replaced_is_taken_back(tmp_path, before, error):
         assert before == "nothing" or path.read_bytes() == b"old"
 
 
+def test_what_a_kill_leaves_while_a_file_is_replaced_bears_the_label_by_which_it_is_removed(tmp_path):
+    (tmp_path / NAME).write_bytes(b"old")
+    script = (
+        "import os, sys; from ostrata.stores import files\n"
+        "os.rename = lambda *_: os.kill(os.getpid(), 9)\n"
+        "with files.TemporaryFile(sys.argv[1], 'label') as file:\n    file.publish(sys.argv[2])\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", script, tmp_path, NAME], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert len(os.listdir(tmp_path)) == 3
+    files.remove_stale(str(tmp_path), "label")
+    assert os.listdir(tmp_path) == [NAME]
+    assert (tmp_path / NAME).read_bytes() == b"old"
+
+
+def test_what_is_written_in_part_only_is_an_error(tmp_path):
+    # The system takes what it can first, as on a nearly full disk, and says why with the next call.
+    script = (
+        "import os, resource, sys; from ostrata.stores.files import write_all\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "write_all(os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT), bytes(3000))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, tmp_path / NAME], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "File too large" in done.stderr
+    assert (tmp_path / NAME).stat().st_size == 1000
+
+
 def test_a_block_that_fails_before_it_replaces_anything_changes_nothing(tmp_path):
     path = tmp_path / NAME
     path.write_bytes(b"old")
