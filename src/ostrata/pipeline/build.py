@@ -175,7 +175,7 @@ def plan_source(
     read even where /var is not in the image. Raises: as `plan_tree`.
     """
     with open_contents(prepared.at) as contents:
-        packages = _packages(prepared, tree, contents)
+        packages = _packages(prepared, tree, contents) if claimed is None else None
         if only is not None:
             tree = Tree({path: entry for path, entry in tree if isinstance(entry, Directory) or path in only})
         source = PlanSource(TreeSource(tree, contents), objects, timestamp, packages)

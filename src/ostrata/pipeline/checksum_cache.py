@@ -21,7 +21,7 @@ from ostrata.model.ostree import FileHeader
 from ostrata.model.tree import RegularFile, Tree
 from ostrata.pipeline.build_commit import header_of
 from ostrata.sources.contents import DirectoryAt, MadeAt, SourceAt, is_made, split_key
-from ostrata.stores.files import TemporaryFile, read_limited, sync_directory
+from ostrata.stores.files import TemporaryFile, read_limited
 
 MAX_CACHE = 1 << 30
 HEAD = b"ostrata checksums 1\n"
@@ -58,14 +58,12 @@ class ChecksumCache:
         if self._path is None:
             return
         directory, name = os.path.split(os.path.abspath(self._path))
-        with within(escape(self._path)):
-            with TemporaryFile(directory) as file:
-                file.write(HEAD)
-                limit = os.stat(file.path).st_mtime_ns - TICKS
-                for line in _lines(tree, checksums, limit):
-                    file.write(line)
-                file.complete(name)
-            sync_directory(directory)
+        with within(escape(self._path)), TemporaryFile(directory) as file:
+            file.write(HEAD)
+            limit = os.stat(file.path).st_mtime_ns - TICKS
+            for line in _lines(tree, checksums, limit):
+                file.write(line)
+            file.publish(name)
 
 
 def _lines(tree: Tree, checksums: Mapping[str, str], limit: int) -> Iterator[bytes]:
