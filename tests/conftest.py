@@ -8,11 +8,12 @@ import shutil
 import signal
 import subprocess
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from canary import Canary, make_canary
 from ostrata.codecs import zstd
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -38,6 +39,14 @@ def golden_repository(golden: Path, tmp_path: Path) -> Path:
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         archive.extractall(tmp_path, filter="fully_trusted")
     return tmp_path / "repo"
+
+
+@pytest.fixture
+def canary(tmp_path: Path) -> Iterator[Canary]:
+    """What a test must not touch, beside its destination; looked at when the test is over."""
+    made = make_canary(tmp_path / "canary")
+    yield made
+    assert made.is_untouched()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import tarbuilder
-from canary import Canary, make_canary
+from canary import Canary
 from hostile_layers import HOSTILE, deep, raw_name, tar
 from layer_images import tar_image
 from ostrata import cli
@@ -54,13 +54,6 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     image = tar_image(place / "image", BASE_TARS).reference
     assert cli.run(["import", image, "--repo", str(place / "repo"), "--write-ref", "os", "-q", "-j1"]) == 0
     return place / "repo"
-
-
-@pytest.fixture
-def canary(tmp_path: Path) -> Iterator[Canary]:
-    made = make_canary(tmp_path / "canary")
-    yield made
-    assert made.is_untouched()
 
 
 def refused(result: tuple[int, str, str], message: str) -> None:

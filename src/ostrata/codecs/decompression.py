@@ -22,7 +22,7 @@ from ostrata.codecs.zstd import ZstdDecompressor, ZstdError
 from ostrata.errors import LimitError, MalformedError, UnsupportedError, escape
 from ostrata.model.image import DOCKER_LAYER_GZIP, DOCKER_LAYER_TAR, LAYER_GZIP, LAYER_TAR, LAYER_ZSTD
 
-PIECE = 1 << 20
+PIECE = 1 << 18
 """The most bytes of one piece that comes out."""
 
 INPUT_SLICE = 1 << 16

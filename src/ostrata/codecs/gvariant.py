@@ -109,12 +109,13 @@ def array_ends(data: bytes) -> Sequence[int]:
     table = int.from_bytes(data[-width:], "little")
     if table > len(data) or (len(data) - table) % width:
         raise MalformedError("a GVariant array's offsets lie outside of it")
-    if width == 1:
-        return data[table:]
     count = (len(data) - table) // width
     if not is_narrowest(width, table, count):
         raise MalformedError("a GVariant array is not in normal form")
-    return struct.unpack(f"<{count}{_OFFSET_CODES[width]}", data[table:])
+    ends = data[table:] if width == 1 else struct.unpack(f"<{count}{_OFFSET_CODES[width]}", data[table:])
+    if max(ends, default=0) > table:
+        raise MalformedError("a GVariant array's element lies outside of it")
+    return ends
 
 
 @lru_cache(maxsize=512)

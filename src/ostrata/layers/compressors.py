@@ -25,6 +25,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from types import MappingProxyType
@@ -37,10 +38,10 @@ from ostrata.codecs.zstd import CompressionParameter, ZstdCompressor
 from ostrata.errors import UnsupportedError, escape
 from ostrata.model.image import LAYER_GZIP, LAYER_TAR, LAYER_ZSTD
 
-SCHEME = 3
+SCHEME = 4
 """Goes into recipes: raise it when a change in this module gives other bytes for the same tar and level."""
 
-WHOLE_LIMIT = 128 << 20
+WHOLE_LIMIT = 192 << 20
 """The largest tar that is compressed in memory: a worker then needs this twice at most (tar and blob)."""
 
 BLOCK_SIZE = 1 << 20
@@ -50,7 +51,7 @@ ZSTD_TABLES: Mapping[int, Mapping[int, int]] = {
     3: {CompressionParameter.hash_log: 14, CompressionParameter.chain_log: 15}
 }
 """By level: sizes of the tables (log2 of entries) that are not the library's."""
-OUTPUT_PIECE = 1 << 20
+PIECE = 1 << 18
 
 DEFLATE_WINDOW = 32 << 10
 DEFLATE_WINDOW_BITS = -15  # negative: no header, no trailer
@@ -82,11 +83,13 @@ class Gzip:
         """The blob of the tar that `blocks` make up, in pieces; `threads` only decides how fast."""
         yield _gzip_header(self.level)
         rest = iter(blocks)
-        start = _collect(rest, self.whole_limit)
-        if len(start) <= self.whole_limit:
-            yield from _deflate_whole(start, self.level)
-        else:
-            yield from _deflate_streamed(chain([bytes(start)], rest), self, threads)
+        with _room() as room:
+            size, beyond = _collect(rest, self.whole_limit, room)
+            with memoryview(room) as whole, whole[:size] as start:
+                if beyond is None:
+                    yield from _deflate_whole(start, self.level)
+                else:
+                    yield from _deflate_streamed(chain(_in_pieces(start), [beyond], rest), self, threads)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,24 +178,43 @@ def _gzip_trailer(crc: int, size: int) -> bytes:
     return crc.to_bytes(4, "little") + (size & 0xFFFFFFFF).to_bytes(4, "little")
 
 
-def _collect(blocks: Iterator[bytes], limit: int) -> bytearray:
-    """Blocks joined until there are no more, or more than `limit` bytes: each byte is copied once, and lives once."""
-    tar = bytearray()
+_spare: list[bytearray] = []
+"""The room that the last tar was collected in: getting fresh memory from the kernel costs more than the copying."""
+
+
+@contextmanager
+def _room() -> Iterator[bytearray]:
+    room = _spare.pop() if _spare else bytearray()
+    try:
+        yield room
+    finally:
+        _spare[:] = [room]
+
+
+def _collect(blocks: Iterator[bytes], limit: int, room: bytearray) -> tuple[int, bytes | None]:
+    """Write blocks into `room` as long as they are at most `limit` bytes: their size, and the block that was too much.
+
+    What `room` held before is written over, or stays behind them.
+    """
+    size = 0
     for block in blocks:
-        tar += block
-        if len(tar) > limit:
-            break
-    return tar
+        if size + len(block) > limit:
+            return size, block
+        room[size : size + len(block)] = block
+        size += len(block)
+    return size, None
 
 
-def _deflate_whole(tar: bytearray, level: int) -> Iterator[bytes]:
-    trailer = _gzip_trailer(deflate.crc32(tar), len(tar))
+def _deflate_whole(tar: memoryview, level: int) -> Iterator[bytes]:
     body = deflate.deflate_compress(tar, WHOLE_LEVEL.get(level, level))
-    tar.clear()  # the caller may still hold the buffer: give the memory back before the blob is written
     with memoryview(body) as view:
-        for start in range(0, len(body), OUTPUT_PIECE):
-            yield bytes(view[start : start + OUTPUT_PIECE])
-    yield trailer
+        yield from _in_pieces(view)
+    yield _gzip_trailer(deflate.crc32(tar), len(tar))
+
+
+def _in_pieces(data: memoryview) -> Iterator[bytes]:
+    for start in range(0, len(data), PIECE):
+        yield bytes(data[start : start + PIECE])
 
 
 def _deflate_streamed(blocks: Iterator[bytes], gzip: Gzip, threads: int) -> Iterator[bytes]:

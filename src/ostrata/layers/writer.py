@@ -12,12 +12,12 @@ from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
 
 from ostrata.codecs import tar
-from ostrata.layers.compressors import Compressor
+from ostrata.layers.compressors import Compressor, Plain
 from ostrata.model.digest import Digest
 from ostrata.model.tar import TarMember
 from ostrata.stores.blobs import BlobWriter
 
-BLOCK = 1 << 20
+BLOCK = 1 << 18
 """Bytes that small pieces of a tar are joined to."""
 LARGE = 128 << 10
 """Bytes of a piece that travels as it is: copying it costs more than handing it on."""
@@ -82,8 +82,14 @@ def write_layer(
         kept = _keep(hashed)
         if hashed.diff_id in known:
             return LayerBytes(hashed.diff_id, hashed.size, None, 0)
-    hashed = _Hashed(make_blocks() if kept is None else _release(kept))
+    blocks = make_blocks() if kept is None else _release(kept)
     with create_blob() as blob:
+        if isinstance(compressor, Plain):  # the blob is the tar, and hashes itself
+            for block in blocks:
+                blob.write(block)
+            digest, size = blob.complete()
+            return LayerBytes(digest, size, digest, size)
+        hashed = _Hashed(blocks)
         for piece in compressor.compress(hashed, threads):
             blob.write(piece)
         digest, size = blob.complete()

@@ -37,7 +37,7 @@ MAX_DEPTH = 1024
 """Directories deeper than this are refused: no path that long can be opened by name."""
 MAX_LIST_FILE = 64 * 1024 * 1024
 """Bytes of the largest statoverride file or skip list."""
-BLOCK = 1 << 20
+BLOCK = 1 << 18
 """Bytes of the pieces in which a large file is read."""
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

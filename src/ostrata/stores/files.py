@@ -33,7 +33,9 @@ from ostrata.errors import AccessError, LimitError, UnsupportedError, escape, wi
 from ostrata.stores.removal import remove_tree
 
 TEMPORARY = ".ostrata-"
-COPY_PIECE = 1 << 20
+COPY_PIECE = 1 << 18
+_SMALL_WRITES = 1 << 16
+"""Bytes of writes that are joined; larger ones go to the file as they are."""
 
 _FICLONE = 0x40049409
 _KINDS = {
@@ -111,7 +113,7 @@ class TemporaryFile:
         self._label = label
         with within(escape(directory)):
             self.path, descriptor = _create(directory, label)
-        self._file = open(descriptor, "wb", buffering=COPY_PIECE)
+        self._file = open(descriptor, "wb", buffering=_SMALL_WRITES)
 
     def __enter__(self) -> TemporaryFile:
         return self

@@ -11,7 +11,7 @@ from ostrata.errors import MalformedError, within
 from ostrata.model.image import Layer
 from ostrata.stores.blobs import BlobStore
 
-PIECE = 1 << 20
+PIECE = 1 << 18
 
 
 class LayerReader:

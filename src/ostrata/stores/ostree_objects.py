@@ -28,7 +28,7 @@ from ostrata.errors import MalformedError, NotFoundError, UnsupportedError, esca
 from ostrata.model.ostree import FileHeader, FileObject
 from ostrata.stores.xattrs import read_xattrs
 
-PIECE = 1 << 20
+PIECE = 1 << 18
 """Bytes of the pieces in which content is read."""
 
 _ARCHIVE_HEAD = 4096

@@ -148,11 +148,11 @@ def test_compressors_are_found_by_name_and_survive_pickling() -> None:
 
 
 def test_options_are_stable_strings_of_name_level_and_scheme() -> None:
-    assert compressor("gzip").options() == "gzip level=6 scheme=3"
-    assert compressor("gzip", fast=True).options() == "gzip level=1 scheme=3"
-    assert compressor("zstd").options() == "zstd level=3 scheme=3"
-    assert compressor("zstd", level=19).options() == "zstd level=19 scheme=3"
-    assert compressor("none", fast=True).options() == "none level=0 scheme=3"
+    assert compressor("gzip").options() == "gzip level=6 scheme=4"
+    assert compressor("gzip", fast=True).options() == "gzip level=1 scheme=4"
+    assert compressor("zstd").options() == "zstd level=3 scheme=4"
+    assert compressor("zstd", level=19).options() == "zstd level=19 scheme=4"
+    assert compressor("none", fast=True).options() == "none level=0 scheme=4"
 
 
 @pytest.mark.parametrize(

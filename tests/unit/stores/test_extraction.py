@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from canary import Canary, make_canary
+from canary import Canary
 from ostrata.errors import AccessError, MalformedError, NotFoundError, OstrataError, UnsupportedError
 from ostrata.model.tree import Attributes
 from ostrata.stores.extraction import TreeWriter
@@ -22,14 +22,6 @@ ROOT = os.geteuid() == 0
 MINE = Attributes(0o644, os.geteuid(), os.getegid(), mtime=1_000_000_000)
 DIRECTORY = Attributes(0o755, os.geteuid(), os.getegid(), mtime=1_000_000_000)
 NAME = "a name\nwith \udcff ž"
-
-
-@pytest.fixture
-def canary(tmp_path: Path) -> Iterator[Canary]:
-    """Beside the destination; looked at when the test is over."""
-    made = make_canary(tmp_path / "canary")
-    yield made
-    assert made.is_untouched()
 
 
 @pytest.fixture

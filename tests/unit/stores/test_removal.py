@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from canary import Canary, make_canary
+from canary import Canary
 from ostrata.stores.removal import remove_tree
 from unprivileged import as_nobody
 
 ROOT = os.geteuid() == 0
-
-
-@pytest.fixture
-def canary(tmp_path: Path) -> Iterator[Canary]:
-    made = make_canary(tmp_path / "canary")
-    yield made
-    assert made.is_untouched()
 
 
 @pytest.fixture
