@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ostrata.pipeline.extract import extract
-from plain_images import Change, Found, RandomLayers, snapshot, write_image
+from plain_images import Change, Found, RandomLayers, directory, opaque, snapshot, write_image
 
 pytestmark = [
     pytest.mark.interop,
@@ -35,6 +35,19 @@ def test_an_extracted_tree_is_the_one_that_umoci_unpacks(seed: int, run: Run, tm
     extract(store, image, str(tmp_path / "tree"), jobs=1 + seed % 2)
 
     assert snapshot(tmp_path / "tree") == unpack(run, tmp_path / "image", tmp_path / "bundle")
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_an_opaque_directory_with_an_entry_has_what_the_entry_says(order: int, run: Run, tmp_path: Path) -> None:
+    base = [directory("d", 0o700, uid=3, xattrs={"user.old": b"1", "user.both": b"1"}), directory("d/s"), Change("d/x")]
+    again = [directory("d", 0o755, xattrs={"user.both": b"2"}), opaque("d")]
+    store, image = write_image(tmp_path / "image", [base, [*again[::order], Change("d/new")]])
+
+    extract(store, image, str(tmp_path / "tree"))
+
+    found = snapshot(tmp_path / "tree")
+    assert found == unpack(run, tmp_path / "image", tmp_path / "bundle")
+    assert sorted(found) == [b".", b"d", b"d/new"]
 
 
 def test_devices_are_the_ones_that_umoci_makes(run: Run, tmp_path: Path) -> None:

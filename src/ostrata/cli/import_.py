@@ -2,9 +2,10 @@
 
 The fields of --json are stable: commit (the one that has all of the image), base (the image's own commit when layers
 lie on top of it, null otherwise), ref (null without one), image (the manifest's digest), layers {commit, read,
-merged}, selinux (the policy that labelled the merged commit, null without one), new_objects, new_bytes, left_out
-[{path, reason}], findings [{what, path, count}]. `layers.commit` are the layers that hold the image's own commit,
-`layers.read` those of them that were read, `layers.merged` the others.
+merged, merged_read}, selinux (the policy that labelled the merged commit, null without one), new_objects, new_bytes,
+left_out [{path, reason}], findings [{what, path, count}]. `layers.commit` are the layers that hold the image's own
+commit, `layers.read` those of them that were read, `layers.merged` the others, `layers.merged_read` those of the others
+that were read.
 """
 
 from __future__ import annotations
@@ -178,6 +179,7 @@ def _to_json(digest: str, ref: str | None, result: ImportedImage) -> dict[str, A
             "commit": commit.layers if commit is not None else 0,
             "read": commit.layers_read if commit is not None else 0,
             "merged": merged.layers if merged is not None else 0,
+            "merged_read": merged.layers_read if merged is not None else 0,
         },
         "selinux": merged.policy if merged is not None else None,
         "new_objects": result.new_objects,
@@ -196,6 +198,9 @@ def _summary(result: ImportedImage) -> str:
         where = "on top of it" if result.commit is not None else "into one commit"
         labels = f", labelled by the policy {escape(result.merged.policy)}" if result.merged.policy else ""
         layers = "1 layer" if result.merged.layers == 1 else f"{result.merged.layers} layers"
-        parts.append(f"{layers} merged {where}{labels}")
+        read = (
+            "" if result.merged.layers_read == result.merged.layers else f", {result.merged.layers_read} of them read"
+        )
+        parts.append(f"{layers} merged {where}{read}{labels}")
     new = f"new: {result.new_objects} objects, {format_size(result.new_bytes)}"
     return f"ostrata: {'; '.join([*parts, new])}"

@@ -67,17 +67,18 @@ def encode_xattrs(xattrs: Xattrs) -> bytes:
     return gvariant.with_offsets(bytes(elements), ends)
 
 
-def decode_xattrs(data: bytes) -> Xattrs:
-    """Raises: MalformedError, also for names that are empty, unsorted or repeated."""
-    return _decode_xattrs(data) if len(data) > LARGE else _decode_small_xattrs(data)
+def decode_xattrs(data: bytes, *, in_any_order: bool = False) -> Xattrs:
+    """Raises: MalformedError, also for names that are empty, repeated or, unless `in_any_order`, unsorted."""
+    return _decode_xattrs(data, in_any_order) if len(data) > LARGE else _decode_small_xattrs(data, in_any_order)
 
 
-def _decode_xattrs(data: bytes) -> Xattrs:
+def _decode_xattrs(data: bytes, in_any_order: bool) -> Xattrs:
     if not data:
         return ()
     pairs = []
     previous = b""
-    for name, value in gvariant.decode(_XATTRS, data):
+    stored = gvariant.decode(_XATTRS, data)
+    for name, value in sorted(stored) if in_any_order else stored:
         bare = name[:-1]
         if name[-1:] != b"\0" or b"\0" in bare or bare <= previous:
             raise MalformedError(
@@ -137,8 +138,8 @@ def decode_dirtree(data: bytes) -> Dirtree:
     body = len(data) - width
     if split > body or not gvariant.is_narrowest(width, body, 1):
         raise MalformedError("a dirtree object is not in normal form")
-    files = tuple((name, packed) for name, packed in _decode_entries(data[:split], 1))
-    directories = tuple((name, packed[:64], packed[64:]) for name, packed in _decode_entries(data[split:body], 2))
+    files = tuple(_decode_entries(data[:split], 1))
+    directories = tuple([(name, both[:64], both[64:]) for name, both in _decode_entries(data[split:body], 2)])
     if files and directories:
         common = {name for name, _ in files} & {name for name, _, _ in directories}
         if common:
@@ -152,21 +153,21 @@ def _decode_entries(data: bytes, checksum_count: int) -> list[tuple[str, str]]:
     checksums: list[str] = []
     start = 0
     previous = b""
+    # One turn for each of a commit's paths: nothing is called that need not be.
     for end in gvariant.array_ends(data):
-        element = data[start:end]
         # (name NUL, checksums of 32 bytes each, one offset per checksum): only the name's length is unknown.
-        width = gvariant.offset_width(len(element))
-        packed_end = len(element) - checksum_count * width
-        name_end = packed_end - 32 * checksum_count - 1
-        if start > end or name_end < 1 or element[name_end] != 0:
+        width = 1 if end - start <= 0xFF else gvariant.offset_width(end - start)
+        offsets = end - checksum_count * width
+        name_end = offsets - 32 * checksum_count - 1
+        name = data[start:name_end]
+        if name_end <= start or data[name_end]:
             raise MalformedError("a dirtree entry without a terminated name and its checksums")
-        if element[packed_end:] != _entry_offsets(name_end + 1, checksum_count):
+        if data[offsets:end] != _entry_offsets(name_end - start + 1, checksum_count):
             raise MalformedError("a dirtree entry is not in normal form")
-        name = element[:name_end]
         if name <= previous:
             raise MalformedError(f"dirtree names are not sorted: '{escape(previous)}' before '{escape(name)}'")
         names.append(name)
-        checksums.append(element[name_end + 1 : packed_end].hex())
+        checksums.append(data[name_end + 1 : offsets].hex())
         previous = name
         start = end
     return list(zip(_file_names(names), checksums, strict=True))
@@ -263,8 +264,9 @@ def decode_archive_header(data: bytes) -> tuple[FileHeader, int, int]:
         raise MalformedError("an archived file object's symlink target lies outside of the header")
     size, uid, gid, mode, rdev = struct.unpack_from(">QIIII", variant)
     target = _symlink_target(variant[24 : target_end - 1])
-    header = file_header(uid, gid, mode, variant[target_end : length - width], target)
-    if rdev or (header.target is not None and size) or encode_archive_header(header, size) != data[:end]:
+    body = variant[: length - width]
+    header = file_header(uid, gid, mode, body[target_end:], target)
+    if rdev or (header.target is not None and size) or gvariant.with_offsets(body, [target_end]) != variant:
         raise MalformedError("an archived file object's header is not in normal form")
     return header, size, end
 
@@ -287,7 +289,8 @@ def encode_ostreemeta(header: FileHeader) -> bytes:
 def file_header(uid: int, gid: int, mode: int, xattrs: bytes, target: str) -> FileHeader:
     """A header from stored parts; `mode` with its file type, `target` empty for a regular file.
 
-    Raises: MalformedError for any other file type.
+    The checksum is made of sorted `xattrs`, but libostree stores a new SELinux label behind the others: in archive
+    repositories to this day (2026.4), in bare-user ones until 2025.1. Raises: MalformedError for any other file type.
     """
     if len(xattrs) > LARGE or len(target) > LARGE:
         return _file_header(uid, gid, mode, xattrs, target)
@@ -300,7 +303,7 @@ def _file_header(uid: int, gid: int, mode: int, xattrs: bytes, target: str) -> F
         raise MalformedError(f"a file object has the mode {mode:o}: expected a regular file's or a symlink's")
     if (kind == stat.S_IFLNK) != bool(target):
         raise MalformedError("a file object with a target that is no symlink, or a symlink without one")
-    attributes = Attributes(mode & PERMISSIONS, uid, gid, decode_xattrs(xattrs))
+    attributes = Attributes(mode & PERMISSIONS, uid, gid, decode_xattrs(xattrs, in_any_order=True))
     return FileHeader(attributes, target if kind == stat.S_IFLNK else None)
 
 

@@ -205,7 +205,7 @@ class ObjectRules:
             )
         self._xattrs[checksum] = data
         valid(ostree.verify, "file-xattrs", checksum, data)
-        valid(ostree.decode_xattrs, data)
+        valid(ostree.decode_xattrs, data, in_any_order=True)
 
     def _file_xattrs_link(self, entry: TarEntry, content: Content, checksum: str) -> None:
         previous = self._link

@@ -13,15 +13,17 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from ostrata.errors import LimitError, OstrataError, UnsupportedError, escape, within
 from ostrata.model.image import StoredImage
 from ostrata.model.tree import Directory, Entry, RegularFile, Symlink
+from ostrata.pipeline.import_notes import ImportNotes
 from ostrata.protocols import BlobStore
 from ostrata.sources.image_union import content_place
 from ostrata.sources.selinux import SelinuxPolicy, open_policy
 from ostrata.stores.layer_spool import LayerSpool
+from ostrata.stores.ostree_repository import OstreeRepository
 from ostrata.stores.ostree_writer import RepositoryWriter
 
 MAX_POLICY = 64 << 20
@@ -45,7 +47,12 @@ def relabelled(entries: Mapping[str, Entry], policy: SelinuxPolicy) -> dict[str,
 
 
 def own_policy(
-    writer: RepositoryWriter, store: BlobStore, image: StoredImage, entries: Mapping[str, Entry], max_size: int
+    writer: RepositoryWriter,
+    store: BlobStore,
+    image: StoredImage,
+    entries: Mapping[str, Entry],
+    notes: ImportNotes,
+    max_size: int,
 ) -> SelinuxPolicy | None:
     """The policy in the merged tree `entries`, None when it has none or SELinux is off in it.
 
@@ -60,7 +67,7 @@ def own_policy(
             within("the image's own SELinux policy"),
             LayerSpool(store, image.layers, tmpdir=writer.place.directory, max_size=max_size) as spool,
         ):
-            _write_policy(place, entries, writer, spool)
+            _write_policy(place, entries, _Contents(writer.repository, notes, spool))
             policy = open_policy(place)
             if policy is not None and writer.place.mode == "bare-user-only":
                 raise UnsupportedError("a bare-user-only repository cannot hold labels")
@@ -72,7 +79,23 @@ def own_policy(
         raise
 
 
-def _write_policy(place: str, entries: Mapping[str, Entry], writer: RepositoryWriter, spool: LayerSpool) -> None:
+@dataclass(frozen=True, slots=True)
+class _Contents:
+    """Opens files of the merged tree: objects of the repository, or in a layer."""
+
+    repository: OstreeRepository
+    notes: ImportNotes
+    spool: LayerSpool
+
+    def open(self, entry: RegularFile) -> Iterator[bytes]:
+        place = content_place(entry.content)
+        known = self.notes.find_any(entry.content, entry.size) if place is not None else entry.content
+        if place is None or known is not None:
+            return self.repository.open_file(known or entry.content).content
+        return self.spool.read(*place, entry.size)
+
+
+def _write_policy(place: str, entries: Mapping[str, Entry], contents: _Contents) -> None:
     """What `open_policy` looks at. Parents are directories of the tree: nothing leads out of `place`."""
     total = 0
     for path in sorted(entry for entry in entries if entry == _ROOT or entry.startswith(f"{_ROOT}/")):
@@ -89,14 +112,7 @@ def _write_policy(place: str, entries: Mapping[str, Entry], writer: RepositoryWr
             total += entry.size
             if total > MAX_POLICY:
                 raise LimitError(f"expected at most {MAX_POLICY:,} bytes, found more", where=escape(f"/{path}"))
-            _write(target, _content(entry, writer, spool))
-
-
-def _content(entry: RegularFile, writer: RepositoryWriter, spool: LayerSpool) -> Iterator[bytes]:
-    place = content_place(entry.content)
-    if place is None:
-        return writer.repository.open_file(entry.content).content
-    return spool.read(*place, entry.size)
+            _write(target, contents.open(entry))
 
 
 def _write(path: str, content: Iterator[bytes]) -> None:

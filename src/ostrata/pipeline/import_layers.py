@@ -2,7 +2,7 @@
 
     the base commit's tree as a container sees it -> the layers on top of it -> made fit for a commit (`import_fitting`)
     -> SELinux labels (`import_labels`) -> the objects of new files, layer by layer -> dirmeta and dirtree objects
-    -> a commit on top of the base -> everything on disk
+    -> a commit on top of the base -> everything on disk -> notes of what was read (`import_notes`)
 
 In a container the configuration lies in /etc, in a commit in /usr/etc: the layers are applied to the former and the
 result is moved to the latter, so whiteouts, hard links and symlinks mean what they meant in the build. Files that no
@@ -15,9 +15,11 @@ and base give the same commit whatever imports it. The time is that of the image
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 
+from ostrata import parallel
 from ostrata.codecs import ostree
 from ostrata.codecs.oci import MAX_DOCUMENT
 from ostrata.codecs.timestamps import parse_rfc3339
@@ -25,14 +27,15 @@ from ostrata.errors import MalformedError, within
 from ostrata.model.image import StoredImage
 from ostrata.model.ostree import Commit, Dirtree, FileHeader, Metadata, Variant
 from ostrata.model.tree import Directory, Entry, RegularFile, Symlink, Tree
-from ostrata.pipeline.import_files import FileChecksums, committed, stage_files
-from ostrata.pipeline.import_fitting import LeftOut, fit
+from ostrata.pipeline.import_files import FileChecksums, StagedFiles, committed, stage_files
+from ostrata.pipeline.import_fitting import FittingTree, LeftOut, fit
 from ostrata.pipeline.import_labels import own_policy, relabelled
+from ostrata.pipeline.import_notes import ImportNotes, NotedIndexUnit, noted_index
 from ostrata.progress import SILENT, Progress
 from ostrata.protocols import BlobStore
-from ostrata.sources.image import MAX_TAR, index_layers
-from ostrata.sources.image_layer import Finding
-from ostrata.sources.image_union import Leaf, Union, content_place
+from ostrata.sources.image import MAX_TAR, IndexUnit
+from ostrata.sources.image_layer import Finding, LayerIndex
+from ostrata.sources.image_union import Leaf, Union, UnionTree, content_place
 from ostrata.sources.ostree_commit import read_tree
 from ostrata.sources.selinux import SelinuxPolicy
 from ostrata.stores.blobs import read_blob
@@ -51,13 +54,15 @@ _OBJECTS = "sysroot/ostree/repo/objects/"
 class MergedCommit:
     """A commit that was made of layers. `layers` is how many, `new_*` what the repository did not have yet.
 
-    `policy` is the name of the SELinux policy that labelled it, None without one. `findings` are what is strange
-    about the layers, and no error.
+    `layers_read` are those that had to be read: of the others the repository has what they hold. `policy` is the name
+    of the SELinux policy that labelled it, None without one. `findings` are what is strange about the layers, and no
+    error.
     """
 
     checksum: str
     base: str | None
     layers: int
+    layers_read: int
     policy: str | None
     new_objects: int
     new_bytes: int
@@ -85,35 +90,91 @@ def merge_layers(
     the files made of it. Raises: MalformedError, UnsupportedError, DigestMismatchError, LimitError, NotFoundError,
     AccessError. Then the repository is as it was.
     """
-    below = _container_view(read_tree(writer.repository, base, jobs=jobs)[1]) if base is not None else None
-    union = Union(below, _Objects(below) if below is not None else None)
-    indexes = index_layers(store, image.layers, first=first, max_size=max_size, jobs=jobs, progress=progress)
-    for number, index in indexes:
-        with within(f"layer {number}"):
-            union.apply(number, index)
-    found = union.finish()
-    fitting = fit(found, below)
+    notes = ImportNotes(writer.repository, image.layers)
+    read: dict[int, str] = {}
+    fitting, findings = _merge(writer, store, image, base, first, read, max_size=max_size, jobs=jobs, progress=progress)
     if labels and policy is None:
-        policy = own_policy(writer, store, image, fitting.entries, max_size)
+        policy = own_policy(writer, store, image, fitting.entries, notes, max_size)
     tree = _labelled(fitting.entries, policy if labels else None, progress)
-    files = tree.new_files()
-    staged = stage_files(writer.place, store, image, files, max_size=max_size, jobs=jobs, progress=progress)
+    staged = stage_files(
+        writer.place,
+        store,
+        image,
+        tree.new_files,
+        notes=notes,
+        max_size=max_size,
+        jobs=jobs,
+        progress=progress,
+    )
     with ObjectStage(writer.place) as stage:
         dirtree, dirmeta = _stage_tree(stage, tree, staged.checksums)
         value = Commit(dirtree, dirmeta, _timestamp(image, progress), parent=base, metadata=_metadata(store, image))
         checksum = stage.add_metadata("commit", ostree.encode_commit(value))
         progress.start("writing to disk", None)
         writer.publish(checksum)
+    _note(notes, read, staged, f"{writer.place.directory}/contents")
     return MergedCommit(
         checksum=checksum,
         base=base,
         layers=len(image.layers) - first,
+        layers_read=len(read.keys() | set(staged.layers)),
         policy=tree.policy,
         new_objects=staged.objects + stage.objects,
         new_bytes=staged.bytes,
         left_out=fitting.left_out,
-        findings=found.findings,
+        findings=findings,
     )
+
+
+def _merge(
+    writer: RepositoryWriter,
+    store: BlobStore,
+    image: StoredImage,
+    base: str | None,
+    first: int,
+    read: dict[int, str],
+    *,
+    max_size: int,
+    jobs: int,
+    progress: Progress,
+) -> tuple[FittingTree, tuple[Finding, ...]]:
+    """The tree; `read` gets the layers that were read, by their numbers, with the paths of their indexes."""
+    below = _container_view(read_tree(writer.repository, base, jobs=jobs)[1]) if base is not None else None
+    units = [
+        NotedIndexUnit(IndexUnit(store, number, image.layers[number], max_size), writer.place)
+        for number in range(first, len(image.layers))
+    ]
+    progress.start("reading layers", sum(unit.unit.layer.descriptor.size for unit in units))
+    with closing(parallel.run(noted_index, units, jobs=jobs, on_advance=progress.advance)) as results:
+        found = _union(below, first, results, read)
+    return fit(found, below), found.findings
+
+
+def _union(
+    below: Tree | None, first: int, indexes: Iterable[tuple[LayerIndex, str | None]], read: dict[int, str]
+) -> UnionTree:
+    union = Union(below, _Objects(below) if below is not None else None)
+    for number, (index, written) in enumerate(indexes, first):
+        with within(f"layer {number}"):
+            union.apply(number, index)
+        if written is not None:
+            read[number] = written
+        del index  # as large as what the union makes of it
+    return union.finish()
+
+
+def _note(notes: ImportNotes, read: Mapping[int, str], staged: StagedFiles, temporary: str) -> None:
+    """Note what was found out about the layers that were read, now that their objects are on disk."""
+    made: dict[int, list[tuple[int, bytes]]] = {number: [] for number in (*read, *staged.layers)}
+    for (content, _), checksum in staged.checksums.items():
+        number, offset = content_place(content) or (-1, 0)
+        if number in made:
+            made[number].append((offset, checksum))
+    for number, contents in made.items():
+        notes.add_contents(number, contents, temporary)
+    for number, index in read.items():  # last: where there is an index, the contents are noted too
+        notes.keep_index(number, index)
+    notes.forget_pruned()
 
 
 # The base, as a container sees it
@@ -155,13 +216,11 @@ class _LabelledTree:
         """Is it an object of the base as it is? Then its content key is the object's checksum."""
         return not isinstance(entry, Directory) and content_place(entry.content) is None and path not in self.changed
 
-    def new_files(self) -> list[tuple[str, RegularFile]]:
+    def new_files(self) -> Iterator[tuple[str, RegularFile]]:
         """Those that have no object yet, or another one."""
-        return [
-            (path, entry)
-            for path, entry in self.entries.items()
-            if isinstance(entry, RegularFile) and not self.is_kept(path, entry)
-        ]
+        for path, entry in self.entries.items():
+            if isinstance(entry, RegularFile) and not self.is_kept(path, entry):
+                yield path, entry
 
 
 def _labelled(entries: Mapping[str, Entry], policy: SelinuxPolicy | None, progress: Progress) -> _LabelledTree:
@@ -203,7 +262,7 @@ def _stage_leaf(stage: ObjectStage, entry: RegularFile | Symlink, checksums: Fil
     attributes = committed(entry.attributes)
     if isinstance(entry, Symlink):
         return stage.add_symlink(FileHeader(attributes, entry.target))
-    return checksums[entry.content, attributes]
+    return checksums[entry.content, attributes].hex()
 
 
 # The commit

@@ -25,7 +25,7 @@ from ostrata.codecs.tar_reader import BLOCK, XATTR_PREFIX, Kind, TarEntry, read_
 from ostrata.errors import LimitError, MalformedError, OstrataError, escape
 from ostrata.model.tree import Attributes, Xattrs
 
-MAX_ENTRIES = 1 << 22
+MAX_ENTRIES = 1_000_000
 """The most entries of one layer."""
 MAX_CHARACTERS = 1 << 27
 """Characters of all names and link targets of one layer."""

@@ -6,7 +6,8 @@ Layers are applied in order, entry by entry, to a tree that is only names:
   and takes the new attributes, the extended ones included.
 * A directory that a layer only passes through keeps its attributes; where there is none, it is made, 0755 and 0:0.
 * A directory of the tree `below` keeps its extended attributes, whatever entries layers have for it: encapsulated
-  layers do not show them, so no build can have taken them away.
+  layers do not show them, so no build can have taken them away. Only a layer that has both an entry and an opaque
+  whiteout for it says that it is another directory, made after the old one was removed.
 * A whiteout hides what lower layers have, never what its own layer has, wherever in the layer it stands. A directory
   that stays only because its own layer passes through it is one that was made.
 * A hard link is one more name of what its target is at that moment, of a lower layer or earlier in its own; the
@@ -30,11 +31,11 @@ from ostrata.sources.image_layer import Change, Finding, FindingCounter, LayerEn
 
 MAX_DEPTH = 1024
 """Directories deeper than this are refused: no path that long can be opened by name."""
-MAX_ENTRIES = 1 << 22
-"""The most entries of all layers together."""
+MAX_ENTRIES = 1_000_000
+"""The most entries of all layers together, and of the tree below: each costs an import about 1 KiB of memory."""
 MAX_PATH = 4096
 """Characters of the longest path of the tree (Linux: PATH_MAX)."""
-MAX_PATHS = 1 << 28
+MAX_PATHS = 1 << 27
 """Characters of all paths of the tree together."""
 MAX_SYMLINKS = 40
 """Symlinks on the way to one entry, as Linux has it."""
@@ -204,6 +205,8 @@ class Union:
     def _own(self, directory: _Directory, attributes: Attributes) -> None:
         directory.attributes = attributes
         directory.own = directory.touched = self._layer
+        if directory.clean == self._layer:
+            directory.hidden = ()
 
     def _put_file(self, entry: LayerEntry, attributes: tuple[Attributes, ...]) -> None:
         content = content_key(self._layer, entry.offset)
@@ -249,7 +252,10 @@ class Union:
     def _count(self) -> None:
         self._entries += 1
         if self._entries > MAX_ENTRIES:
-            raise LimitError(f"expected at most {MAX_ENTRIES:,} entries in all layers, found more")
+            raise LimitError(
+                f"expected at most {MAX_ENTRIES:,} entries in all layers together, found more",
+                hint="each takes memory, which is bounded",
+            )
 
     def _touch(self, chain: _Chain) -> None:
         for directory in reversed(chain):
@@ -345,6 +351,8 @@ class Union:
             self._findings.add("an opaque whiteout that hides nothing: there is no such directory", entry.path)
         else:
             self._keep_own(chain[-1])
+            if chain[-1].own == self._layer:
+                chain[-1].hidden = ()
 
     def _keep_own(self, directory: _Directory) -> None:
         """Remove from below `directory` what is not of the current layer; each directory is looked through once."""

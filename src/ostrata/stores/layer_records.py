@@ -1,32 +1,23 @@
 """Which objects a layer holds: noted in the repository, so that a layer is not read again while they are all there.
 
-    REPOSITORY/ostrata/layers/DIFF_ID    a line that names the format; the SHA-256 of what follows; then for each
-                                         object a letter for its kind and the 32 bytes of its checksum
+    REPOSITORY/ostrata/layers/DIFF_ID    for each object a letter for its kind and the 32 bytes of its checksum
 
 A diff_id names the bytes of a tar, and these name its objects by their checksums: what was right once is right for
 ever, whatever image the layer comes in. Only the objects may be gone, so each is looked for before a note is trusted.
 Detached metadata has no checksum in its name: its own SHA-256 is noted, and compared with what the repository has.
-
-A note that is damaged or missing costs time, never more.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Container, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 
-from ostrata.errors import MalformedError, OstrataError, escape, within
+from ostrata.errors import OstrataError
 from ostrata.model.digest import Digest
-from ostrata.stores.ostree_objects import read_whole
+from ostrata.stores.notes import Notes
 from ostrata.stores.ostree_repository import OstreeRepository
 
-MAX_RECORD = 256 << 20
-
-_HEAD = b"ostrata layer 1\n"
-_DIGEST = 32
 _ENTRY = 33
 _LETTER = {"file": b"f", "dirtree": b"t", "dirmeta": b"m", "commit": b"c", "commitmeta": b"d"}
 _KIND = {letter[0]: kind for kind, letter in _LETTER.items()}
@@ -59,7 +50,7 @@ class LayerRecords:
 
     def __init__(self, repository: OstreeRepository) -> None:
         self._repository = repository
-        self._directory = f"{repository.path}/ostrata/layers"
+        self._notes = Notes(repository.path, "layers", b"ostrata layer 1\n")
 
     def find(self, diff_id: Digest) -> LayerRecord | None:
         """The objects of that layer, if they are noted and all in the repository."""
@@ -71,32 +62,20 @@ class LayerRecords:
 
         Raises: AccessError.
         """
-        with within(escape(self._directory)):
-            os.makedirs(self._directory, exist_ok=True)
-            with open(temporary, "wb") as file:
-                file.write(_HEAD + hashlib.sha256(record.packed).digest() + record.packed)
-            os.rename(temporary, f"{self._directory}/{diff_id.encoded}")
+        self._notes.prepare(record.packed, temporary)
+        self._notes.adopt(diff_id.encoded, temporary)
 
     def forget_pruned(self, kept: Container[str]) -> None:
         """Remove the notes, but for those `kept`, whose first object is gone. Raises: AccessError."""
-        if not os.path.isdir(self._directory):
-            return
-        with within(escape(self._directory)):
-            for name in os.listdir(self._directory):
-                if name not in kept and not self._is_first_here(name):
-                    with suppress(FileNotFoundError):
-                        os.unlink(f"{self._directory}/{name}")
+        for name in self._notes.names():
+            if name not in kept and not self._is_first_here(name):
+                self._notes.forget(name)
 
     def _read(self, name: str) -> LayerRecord | None:
-        try:
-            data = read_whole(f"{self._directory}/{name}", MAX_RECORD)
-        except (OSError, MalformedError):
+        packed = self._notes.read(name)
+        if packed is None or len(packed) % _ENTRY or any(letter not in _KIND for letter in packed[::_ENTRY]):
             return None
-        start = len(_HEAD) + _DIGEST
-        packed = data[start:]
-        is_whole = data[:start] == _HEAD + hashlib.sha256(packed).digest()
-        is_read = len(packed) % _ENTRY == 0 and all(letter in _KIND for letter in packed[::_ENTRY])
-        return LayerRecord(packed) if is_whole and is_read else None
+        return LayerRecord(packed)
 
     def _is_here(self, record: LayerRecord) -> bool:
         commit = record.commit

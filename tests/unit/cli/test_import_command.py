@@ -61,7 +61,7 @@ def test_json_has_the_documented_fields(image: str, repo: str, capfd: pytest.Cap
     found = json.loads(out)
     assert list(found) == FIELDS
     assert (found["commit"], found["base"], found["ref"]) == (COMMIT, None, "r")
-    assert found["layers"] == {"commit": 1, "read": 1, "merged": 0}
+    assert found["layers"] == {"commit": 1, "read": 1, "merged": 0, "merged_read": 0}
     index = json.loads(Path(image.removeprefix("oci:"), "index.json").read_bytes())
     assert found["image"] == index["manifests"][0]["digest"]
     assert (found["left_out"], found["findings"], err) == ([], [], "")
@@ -141,7 +141,7 @@ def test_what_a_commit_cannot_hold_is_shown_with_a_count(
     assert found["left_out"][0] == {"path": "/usr/\x1b", "reason": "a FIFO: a commit has none"}
     assert [each["path"] for each in found["left_out"][1:]] == sorted(f"/run/{number}" for number in range(12))
     assert found["findings"] == [{"what": "a whiteout that hides nothing", "path": "/usr/nothing", "count": 2}]
-    assert found["layers"] == {"commit": 2, "read": 0, "merged": 1}
+    assert found["layers"] == {"commit": 2, "read": 0, "merged": 1, "merged_read": 0}
     assert (found["base"], found["selinux"]) == (BASE_COMMIT, None)
 
 
@@ -151,7 +151,7 @@ def test_a_plain_image_is_one_commit(tmp_path: Path, repo: str, capfd: pytest.Ca
     assert "ostrata: 2 layers merged into one commit; new: " in capfd.readouterr().err
     assert run(["import", f"oci:{tmp_path}/plain", "--repo", repo, "--json"]) == 0
     found = json.loads(capfd.readouterr().out)
-    assert (found["base"], found["layers"]) == (None, {"commit": 0, "read": 0, "merged": 2})
+    assert (found["base"], found["layers"]) == (None, {"commit": 0, "read": 0, "merged": 2, "merged_read": 0})
 
 
 @needs_libselinux

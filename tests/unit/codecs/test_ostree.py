@@ -157,6 +157,26 @@ def test_unsorted_repeated_or_unterminated_xattrs_are_refused(pairs: list[tuple[
         ostree.decode_xattrs(gvariant.encode("a(ayay)", pairs))
 
 
+LABEL_BEHIND = [(b"user.a\0", b"1"), (b"security.selinux\0", b"a:b:c\0")]
+"""As libostree stores a label that it just gave."""
+
+
+def test_a_file_object_whose_xattrs_are_stored_in_any_order_has_the_checksum_of_the_sorted_ones() -> None:
+    stored = gvariant.encode("a(ayay)", LABEL_BEHIND)
+    header = ostree.file_header(0, 0, 0o100644, stored, "")
+    assert [name for name, _ in header.attributes.xattrs] == [b"security.selinux", b"user.a"]
+    archived = ostree.encode_archive_header(header, 5)
+    unsorted = archived.replace(ostree.encode_xattrs(header.attributes.xattrs), stored)
+    assert unsorted != archived
+    assert ostree.decode_archive_header(unsorted + b"more") == (header, 5, len(archived))
+
+
+def test_even_a_file_object_has_no_xattr_twice() -> None:
+    stored = gvariant.encode("a(ayay)", [*LABEL_BEHIND, LABEL_BEHIND[0]])
+    with pytest.raises(MalformedError, match="repeated"):
+        ostree.file_header(0, 0, 0o100644, stored, "")
+
+
 @pytest.mark.parametrize("mode", [0o040644, 0o060644, 0o120777 | 0o200000])
 def test_a_file_object_of_another_type_is_refused(mode: int) -> None:
     with pytest.raises(MalformedError, match="expected a regular file's or a symlink's"):

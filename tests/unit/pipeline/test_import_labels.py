@@ -17,6 +17,7 @@ from ostrata.model.tree import Entry
 from ostrata.pipeline import import_labels
 from ostrata.pipeline.import_image import ImportedImage, import_image
 from ostrata.pipeline.import_labels import own_policy
+from ostrata.pipeline.import_notes import ImportNotes
 from ostrata.sources.selinux import open_policy
 from ostrata.stores.ostree_repository import open_repository
 from ostrata.stores.ostree_writer import init_repository, open_writer
@@ -317,7 +318,7 @@ def test_compiled_expressions_and_all_else_of_a_policy_stay_out_of_libselinuxs_s
     init_repository(repo, "archive")
     entries = entries_of(repo, import_image(repo, store, image).checksum)
     with open_writer(repo) as writer:
-        policy = own_policy(writer, store, image, entries, 1 << 30)
+        policy = own_policy(writer, store, image, entries, ImportNotes(writer.repository, image.layers), 1 << 30)
         files = {path.name for path in Path(writer.place.directory).rglob("*") if path.is_file()}
         assert files == {"config", "policy.33", "file_contexts"}
         assert policy is not None and [stamp[0] for stamp in policy.stamp] == ["file_contexts"]

@@ -91,6 +91,29 @@ def test_an_opaque_whiteout_hides_what_lower_layers_have_in_the_directory() -> N
     assert tree.entries["d"].attributes.mode == 0o700
 
 
+HIDDEN = Attributes(0o700, xattrs=((b"user.hidden", b"1"),))
+
+
+@pytest.mark.parametrize(
+    ("layer", "keeps"),
+    [
+        ([directory("d")], True),
+        ([opaque("d")], True),
+        ([Change("d/x"), opaque("d")], True),
+        ([directory("d"), opaque("d")], False),
+        ([opaque("d"), directory("d")], False),
+        ([whiteout("d"), directory("d")], False),
+        ([directory("d"), whiteout("d")], False),
+    ],
+)
+def test_what_layers_do_not_show_of_a_directory_goes_only_with_the_directory(layer: list[Change], keeps: bool) -> None:
+    result = Union(Tree({"": Directory(HIDDEN), "d": Directory(HIDDEN)}))
+    result.apply(0, index_layer([layer_tar(layer)]))
+    tree = result.finish().tree
+    assert tree.entries["d"].attributes.xattrs == (HIDDEN.xattrs if keeps else ())
+    assert tree.entries[""].attributes.xattrs == HIDDEN.xattrs
+
+
 def test_an_opaque_whiteout_at_the_top_hides_everything_below() -> None:
     assert paths([Change("a/b")], [opaque(""), Change("c")]) == ["", "c"]
 
@@ -227,7 +250,7 @@ def test_a_path_made_too_long_by_symlinks_is_refused() -> None:
 def test_work_and_memory_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image_union, "MAX_ENTRIES", 10)
     monkeypatch.setattr(image_union, "MAX_DETOURS", 10)
-    with pytest.raises(LimitError, match="expected at most 10 entries"):
+    with pytest.raises(LimitError, match="expected at most 10 entries in all layers together, found more"):
         of([Change("a/b/c/d/e/f/g/h/i/j/k")])
     with pytest.raises(LimitError, match="expected at most 10 names on the way through symlinks"):
         of([symlink("s", "a/b/c/d/../../../.."), Change("s/x"), Change("s/./s/y")])

@@ -1,0 +1,186 @@
+"""What an import notes about layers that hold no objects, so that the next one reads only the layers that are new.
+
+    REPOSITORY/ostrata/indexes/DIFF_ID     what the layer changes: a `LayerIndex` as lines of JSON, gzipped
+    REPOSITORY/ostrata/contents/DIFF_ID    for each file content: its offset in the tar, 8 bytes, and the checksum of a
+                                           file object that was made of it, 32 bytes; sorted
+
+A diff_id names the bytes of a tar, and what was right about these once is right for ever, whatever image the layer
+comes in. Only the objects may be gone, or not be what is asked for today (another label): one is used again only when
+it is there, with the attributes and the size that the tree wants.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ostrata import parallel
+from ostrata.errors import OstrataError
+from ostrata.model.image import Layer
+from ostrata.model.ostree import FileHeader
+from ostrata.model.tree import Attributes
+from ostrata.sources.image import IndexUnit, index_unit
+from ostrata.sources.image_layer import Change, Finding, LayerEntry, LayerIndex
+from ostrata.sources.image_union import content_place
+from ostrata.stores.notes import Notes
+from ostrata.stores.ostree_repository import OstreeRepository
+from ostrata.stores.ostree_staging import StagePlace
+
+_OFFSET = 8
+_ITEM = _OFFSET + 32
+_CHANGES = {change.value: change for change in Change}
+
+
+class ImportNotes:
+    """The notes of a repository on the layers of an image. `layers` are all of them, by their numbers."""
+
+    def __init__(self, repository: OstreeRepository, layers: tuple[Layer, ...]) -> None:
+        self._repository = repository
+        self._layers = layers
+        self._indexes = _index_notes(repository.path)
+        self._contents = Notes(repository.path, "contents", b"ostrata contents 1\n")
+        self._read: dict[int, bytes] = {}
+
+    def find(self, content: str, size: int, attributes: Attributes) -> str | None:
+        """The checksum of a file object with this content of a layer, and with these attributes; None without one."""
+        return self._find(content, size, FileHeader(attributes))
+
+    def find_any(self, content: str, size: int) -> str | None:
+        """The same, whatever its attributes."""
+        return self._find(content, size, None)
+
+    def keep_index(self, number: int, temporary: str) -> None:
+        """Note what `noted_index` wrote about a layer that it read. Raises: AccessError."""
+        self._indexes.adopt(self._name(number), temporary)
+
+    def add_contents(self, number: int, made: Iterable[tuple[int, bytes]], temporary: str) -> None:
+        """Note file objects, all durable by now, by the offsets of their contents. Raises: AccessError."""
+        new = sorted(offset.to_bytes(_OFFSET, "big") + checksum for offset, checksum in made)
+        offsets = {item[:_OFFSET] for item in new}
+        name = self._name(number)
+        old = _items(self._contents.read(name) or b"")  # anew: an image may have a layer twice
+        kept = [item for item in old if item[:_OFFSET] not in offsets]
+        self._contents.prepare(b"".join(sorted([*new, *kept])), temporary)
+        self._contents.adopt(name, temporary)
+
+    def forget_pruned(self) -> None:
+        """Remove the notes of other images' layers of which the first object is gone. Raises: AccessError."""
+        kept = {layer.diff_id.encoded for layer in self._layers}
+        for notes in (self._contents, self._indexes):
+            for name in notes.names():
+                if name not in kept and not self._is_first_here(name):
+                    notes.forget(name)
+
+    def _find(self, content: str, size: int, header: FileHeader | None) -> str | None:
+        place = content_place(content)
+        if place is None:
+            return None
+        number, offset = place
+        for checksum in _checksums(self._of(number), offset):
+            try:
+                found = self._repository.read_header(checksum)
+            except OstrataError:
+                continue
+            if found == (header or found[0], size):
+                return checksum
+        return None
+
+    def _of(self, number: int) -> bytes:
+        if number not in self._read:
+            self._read[number] = self._contents.read(self._name(number)) or b""
+        return self._read[number]
+
+    def _name(self, number: int) -> str:
+        return self._layers[number].diff_id.encoded
+
+    def _is_first_here(self, name: str) -> bool:
+        data = self._contents.read(name)
+        return data is not None and (not data or self._repository.has_object("file", data[_OFFSET:_ITEM].hex()))
+
+
+def _items(data: bytes) -> Iterator[bytes]:
+    return (data[start : start + _ITEM] for start in range(0, len(data), _ITEM))
+
+
+def _checksums(data: bytes, offset: int) -> Iterator[str]:
+    """Of the objects that were made of what lies at `offset`."""
+    wanted = offset.to_bytes(_OFFSET, "big")
+    starts = range(0, len(data), _ITEM)
+    for start in starts[bisect_left(starts, wanted, key=lambda start: data[start : start + _OFFSET]) :]:
+        if data[start : start + _OFFSET] != wanted:
+            return
+        yield data[start + _OFFSET : start + _ITEM].hex()
+
+
+# Indexes
+
+
+@dataclass(frozen=True, slots=True)
+class NotedIndexUnit:
+    """A work unit: a layer's index, by the note of it, or from the layer."""
+
+    unit: IndexUnit
+    place: StagePlace
+
+
+def noted_index(unit: NotedIndexUnit) -> tuple[LayerIndex, str | None]:
+    """The work unit's function. If the layer was read, the second is a path: a note for `ImportNotes.keep_index`."""
+    layer = unit.unit.layer
+    notes = _index_notes(unit.place.repository)
+    data = notes.read(layer.diff_id.encoded)
+    if data is not None:
+        parallel.advance(layer.descriptor.size)
+        return decode_index(data), None
+    index = index_unit(unit.unit)
+    temporary = f"{unit.place.directory}/index-{unit.unit.number}"
+    notes.prepare(encode_index(index), temporary)
+    return index, temporary
+
+
+def _index_notes(repository: str) -> Notes:
+    return Notes(repository, "indexes", b"ostrata index 1\n")
+
+
+def encode_index(index: LayerIndex) -> bytes:
+    """A line for the attributes, one for the findings, one for each entry."""
+    buffer = io.BytesIO()
+    with gzip.GzipFile(fileobj=buffer, mode="wb", compresslevel=1, mtime=0) as lines:
+        for line in _lines(index):
+            lines.write(json.dumps(line, separators=(",", ":")).encode("ascii") + b"\n")
+    return buffer.getvalue()
+
+
+def _lines(index: LayerIndex) -> Iterator[list[Any]]:
+    yield [
+        [each.mode, each.uid, each.gid, [[name.hex(), value.hex()] for name, value in each.xattrs], each.mtime]
+        for each in index.attributes
+    ]
+    yield [[each.what, each.path, each.count] for each in index.findings]
+    for path, change, *others in index.entries:
+        yield [path, change.value, *others]
+
+
+def decode_index(data: bytes) -> LayerIndex:
+    """The inverse of `encode_index`, of a note that is whole."""
+    with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+        lines = map(json.loads, file)
+        attributes = tuple(
+            Attributes(
+                mode, uid, gid, tuple((bytes.fromhex(name), bytes.fromhex(value)) for name, value in xattrs), mtime
+            )
+            for mode, uid, gid, xattrs, mtime in next(lines)
+        )
+        findings = tuple(Finding(*each) for each in next(lines))
+        return LayerIndex(tuple(map(_entry, lines)), attributes, findings)
+
+
+def _entry(line: list[Any]) -> LayerEntry:
+    path, change, attributes, size, offset, target, device = line
+    return LayerEntry(
+        path, _CHANGES[change], attributes, size, offset, target, tuple(device) if any(device) else (0, 0)
+    )
