@@ -13,15 +13,17 @@ import json
 import os
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from desktop import MEMORY_BAR, OSTRATA, REF, Row, ratio_row, warm
-from measure import Measured, measure
+from measure import SAMPLE_SECONDS, Measured, measure
 
 OPTIONS = ("--max-layers", "96", "--created", "2024-05-17T12:00:00Z", "--jobs", "2", "--json", "-q")
 VICTIM = "usr/bin/ping"
+MODEL_BYTES = 10 << 30
 
 
 class Bench:
@@ -42,6 +44,8 @@ class Bench:
             "gzip": lambda: self.against_tar("ostree", "gzip", "gzip -6", 0.3),
             "chain": self.against_chain,
             "plain-gzip": lambda: self.against_tar("plain", "gzip", "gzip -6", 0.25),
+            "disk": self.scratch_on_disk,
+            "model": self.large_file,
             "memory": self.peak_memory,
         }
 
@@ -110,6 +114,38 @@ class Bench:
         against = f"{directory.wall:.1f} s from the directory, {decompression.wall:.1f} s to decompress"
         yield Row("from an image", f"{ours.wall:.1f} s", against, f"{ratio:.2f}", "<= 1.5", ratio <= 1.5)
 
+    def scratch_on_disk(self) -> Iterator[Row]:
+        """What lies in --tmpdir beside the output, at most, from an image of the same tree."""
+        for compression in ("gzip", "none"):
+            image = self.build(self.tree, "image", "plain", compression)
+            layer = max(found["size"] for found in json.loads(image.stdout)["layers"])
+            scratch = self._fresh("scratch")
+            scratch.mkdir()
+            watcher = DiskWatcher(scratch)
+            ours = self.build(f"oci:{self.work / 'image'}", "second", "ostree", "zstd", "--tmpdir", str(scratch))
+            peak = watcher.stop()
+            output = sum(found["size"] for found in json.loads(ours.stdout)["layers"])
+            against = f"{output / 1e6:.0f} MB output, {layer / 1e6:.0f} MB the largest layer"
+            holds = peak <= output + layer
+            yield Row(
+                f"scratch on disk, from an image in {compression}", f"{peak / 1e6:.0f} MB", against,
+                f"{peak / output:.2f}", "<= their sum", holds,
+            )  # fmt: skip
+
+    def large_file(self) -> Iterator[Row]:
+        """A single file without compression; its peer reads it for two digests (object and layer), and copies it."""
+        tree = self._fresh("model-tree")
+        tree.mkdir()
+        model, copy = tree / "model", self.work / "copy"
+        measure(f"head -c {MODEL_BYTES} /dev/urandom > {model}", shell=True, watch_memory=False)
+        peer = measure(f"sha256sum {model}; sha256sum {model}; cp {model} {copy}; sync {copy}", shell=True)
+        copy.unlink()
+        ours = self.build(str(tree), "second", "ostree", "none")
+        self.memory["a large file"] = ours.memory
+        yield ratio_row(f"a file of {MODEL_BYTES >> 30} GiB, none", ours, "two sha256sum, cp, sync", peer, 1.0)
+        shutil.rmtree(tree)
+        shutil.rmtree(self.work / "second")
+
     def peak_memory(self) -> Iterator[Row]:
         for name, peak in self.memory.items():
             holds = peak <= MEMORY_BAR
@@ -124,6 +160,34 @@ class Bench:
         shutil.rmtree(self.work / name, ignore_errors=True)
         measure("sync", watch_memory=False)
         return self.work / name
+
+
+class DiskWatcher:
+    """Samples how much the files in a directory take on disk."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._peak = 0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> int:
+        """The most that was seen, in bytes."""
+        self._ended.set()
+        self._thread.join()
+        return self._peak
+
+    def _watch(self) -> None:
+        while not self._ended.wait(SAMPLE_SECONDS):
+            self._peak = max(self._peak, sum(map(_on_disk, self._directory.rglob("*"))))
+
+
+def _on_disk(path: Path) -> int:
+    try:
+        return path.lstat().st_blocks * 512
+    except FileNotFoundError:
+        return 0
 
 
 def main() -> int:

@@ -24,11 +24,15 @@ class Measured:
 
 
 def measure(*command: str, shell: bool = False, watch_memory: bool = True) -> Measured:
-    """Run `command` (one line for a shell with `shell`); it must succeed."""
+    """Run `command` (one line for a shell with `shell`); it must succeed.
+
+    Modules may be kept compiled, as they are where the package is installed.
+    """
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     started = time.perf_counter()
     process = subprocess.Popen(
         command[0] if shell else list(command),
+        env={name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
         shell=shell,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -6,6 +6,8 @@ the rest. Ctrl-C and SIGTERM end the workers at once, in the middle of a unit; w
 their temporary files. A worker whose parent was killed ends by itself.
 
 `advance` may be called by a unit from anywhere: the parent sees the sum.
+
+`aside` has a single unit done by another process while this one goes on.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
 from multiprocessing.context import BaseContext
 from multiprocessing.sharedctypes import Synchronized
@@ -83,6 +87,53 @@ def run(
         yield from pool.run(function, units, weights=weights, on_advance=on_advance, meanwhile=meanwhile)
 
 
+@contextmanager
+def aside(function: Callable[[Unit], Result], unit: Unit, *, jobs: int) -> Iterator[Callable[[], Result]]:
+    """Have `function(unit)` done by a process of its own, in a ``with`` block; the value waits for the result, once.
+
+    With one job it is done here, when it is asked for. Raises, when asked: whatever `function` raised; AccessError
+    when the process was killed.
+    """
+    if jobs <= 1:
+        yield lambda: function(unit)
+        return
+    context = _process_context()
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_answer, args=(sender, receiver, function, unit))
+    with receiver:
+        with sender:
+            process.start()
+        try:
+            yield lambda: _received(receiver)
+        finally:
+            process.terminate()
+            process.join()
+
+
+def _answer(sender: Connection, receiver: Connection, function: Callable[[Unit], Result], unit: Unit) -> None:
+    receiver.close()
+    _initialise_worker(None)
+    try:
+        answer: tuple[Result | None, Exception | None] = function(unit), None
+    except Exception as error:
+        answer = None, error
+    sender.send(answer)
+
+
+def _received(receiver: Connection) -> Any:
+    try:
+        result, error = receiver.recv()
+    except EOFError:
+        raise _was_killed() from None
+    if error is not None:
+        raise error
+    return result
+
+
+def _was_killed() -> AccessError:
+    return AccessError("a worker process was killed", hint="the machine may be out of memory; try fewer --jobs")
+
+
 def _run_in_line(
     function: Callable[[Unit], Result], units: Iterable[Unit], on_advance: Callable[[int], None] | None
 ) -> Iterator[Result]:
@@ -140,10 +191,7 @@ class WorkerPool:
                 meanwhile()
             yield from self._in_order(futures, on_advance)
         except BrokenProcessPool as error:
-            raise AccessError(
-                "a worker process was killed",
-                hint="the machine may be out of memory; try fewer --jobs",
-            ) from error
+            raise _was_killed() from error
 
     def _in_order(
         self, futures: dict[Future[Result], int], on_advance: Callable[[int], None] | None
@@ -180,7 +228,7 @@ def _process_context() -> Any:
     return context
 
 
-def _initialise_worker(counter: Synchronized[int]) -> None:
+def _initialise_worker(counter: Synchronized[int] | None) -> None:
     global _counter  # noqa: PLW0603
     _counter = counter
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides, and sends SIGTERM

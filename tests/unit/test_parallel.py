@@ -70,6 +70,34 @@ def test_workers_start_beside_other_threads() -> None:
         thread.join()
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_unit_is_done_aside_while_others_run(jobs: int) -> None:
+    with parallel.aside(square, 7, jobs=jobs) as squared:
+        assert list(parallel.run(square, [1, 2, 3], jobs=jobs)) == [1, 4, 9]
+        assert squared() == 49
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_failure_aside_comes_out_whole_when_it_is_asked_for(jobs: int) -> None:
+    with parallel.aside(fail_on_three, 3, jobs=jobs) as answer, pytest.raises(MalformedError, match="unit: three"):
+        answer()
+
+
+def test_who_is_killed_aside_is_an_error_with_a_hint() -> None:
+    with (
+        parallel.aside(die, 1, jobs=2) as answer,
+        pytest.raises(AccessError, match="a worker process was killed\nthe machine may be out of memory"),
+    ):
+        answer()
+
+
+def test_nobody_waits_for_what_is_done_aside_and_not_asked_for() -> None:
+    started = time.monotonic()
+    with parallel.aside(time.sleep, 60, jobs=2):
+        pass
+    assert time.monotonic() - started < 30
+
+
 SLOW = """
 import os, sys, time
 from ostrata import parallel

@@ -21,11 +21,12 @@ _MAX_SIZE = (1 << 63) - 1
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A member's name, size in bytes, and type letter (`0` for every regular file)."""
+    """A member's name, size in bytes, type letter (`0` for every regular file), and what it links to, if it does."""
 
     name: str
     size: int
     kind: str
+    target: str = ""
 
 
 def padded(size: int) -> int:
@@ -54,7 +55,8 @@ def decode_header(block: bytes) -> Header:
     if found != expected:
         raise MalformedError(f"expected the tar header checksum {expected:o}, found {found:o}")
     kind = chr(block[156])
-    return Header(_decode_name(block), _decode_size(block[124:136]), "0" if kind in "\x007" else kind)
+    target = block[157:257].partition(b"\0")[0].decode("utf-8", "surrogateescape")
+    return Header(_decode_name(block), _decode_size(block[124:136]), "0" if kind in "\x007" else kind, target)
 
 
 def decode_pax(data: bytes) -> dict[str, str]:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from ostrata import parallel
 from ostrata.codecs import json
 from ostrata.codecs.oci import MAX_DOCUMENT
 from ostrata.errors import MalformedError, UnsupportedError, escape, within
@@ -26,7 +27,7 @@ from ostrata.pipeline.commit import MODULES, one_kernel
 from ostrata.pipeline.encapsulate import EncapsulateOptions, EncapsulateResult, encapsulate_tree
 from ostrata.pipeline.fitting import FittedTree, Step, TakenStep, TreeView, fit
 from ostrata.pipeline.plan import ClaimedTree, PlanOptions, PlanSource, TreePlan, claim_tree, plan_tree
-from ostrata.pipeline.previous import NO_PREVIOUS, PreviousImage
+from ostrata.pipeline.previous import NO_PREVIOUS, PreviousImage, checked_aside
 from ostrata.pipeline.previous_plan import NO_PREVIOUS_PLAN, PreviousPlan
 from ostrata.progress import SILENT, Progress
 from ostrata.protocols import Destination
@@ -124,36 +125,58 @@ def build_ostree(
     what it showed before.
     """
     _check(fitted)
-    cache = ChecksumCache(options.cache, prepared.at)
-    known = _named_by_commit(prepared) or cache.find
-    claimed: ClaimedTree | None = None
-
-    def claim() -> None:
-        nonlocal claimed
-        if options.plan is not None:
-            claimed = claim_source(prepared, fitted.tree, options.plan)
-
-    checksums = hash_files(prepared.at, fitted.tree, known=known, meanwhile=claim, jobs=jobs, progress=progress)
-    cache.write(fitted.tree, checksums)
     text = options.commit
-    metadata = _metadata(text, fitted.tree)
-    commit = build_commit(
-        prepared.at, fitted.tree, checksums, timestamp=text.timestamp, subject=text.subject, metadata=metadata
-    )
-    plan, image = None, options.image
-    if options.plan is not None:
-        plan = plan_source(
-            prepared, fitted.tree, checksums, text.timestamp, options.plan, previous_plan, progress, claimed=claimed
+    with (
+        checked_aside(previous, jobs=jobs) as before,
+        _claiming(prepared, fitted.tree, options.plan, jobs) as claimed,
+    ):
+        cache = ChecksumCache(options.cache, prepared.at)
+        known = _named_by_commit(prepared) or cache.find
+        checksums = hash_files(prepared.at, fitted.tree, known=known, jobs=jobs, progress=progress)
+        cache.write(fitted.tree, checksums)
+        metadata = _metadata(text, fitted.tree)
+        commit = build_commit(
+            prepared.at, fitted.tree, checksums, timestamp=text.timestamp, subject=text.subject, metadata=metadata
         )
-        image = replace(image, contentmeta=plan.contentmeta)
-    result = encapsulate_tree(commit, commit.tree, destination, image, previous=previous, jobs=jobs, progress=progress)
+        plan, image = None, options.image
+        if options.plan is not None:
+            plan = plan_source(
+                *(prepared, fitted.tree, checksums, text.timestamp, options.plan, previous_plan, progress),
+                claimed=claimed(),
+            )
+            image = replace(image, contentmeta=plan.contentmeta)
+        result = encapsulate_tree(
+            commit, commit.tree, destination, image, previous=before, jobs=jobs, progress=progress
+        )
     return BuildResult(result, fitted.taken, plan)
 
 
-def claim_source(prepared: PreparedSource, tree: Tree, options: PlanOptions) -> ClaimedTree:
-    """What `plan_source` needs to know beside checksums. Raises: as `plan_tree`."""
-    with open_contents(prepared.at) as contents:
-        return claim_tree(TreeSource(tree, contents), _packages(prepared, tree, contents), options)
+@dataclass(frozen=True, slots=True)
+class ClaimUnit:
+    """A work unit: claim the paths of the source's fitted tree."""
+
+    prepared: PreparedSource
+    tree: Tree
+    options: PlanOptions
+
+
+def claim_unit(unit: ClaimUnit) -> ClaimedTree:
+    """The work unit's function: what `plan_source` needs to know beside checksums. Raises: as `plan_tree`."""
+    with open_contents(unit.prepared.at) as contents:
+        packages = _packages(unit.prepared, unit.tree, contents)
+        return claim_tree(TreeSource(unit.tree, contents), packages, unit.options)
+
+
+@contextmanager
+def _claiming(
+    prepared: PreparedSource, tree: Tree, options: PlanOptions | None, jobs: int
+) -> Iterator[Callable[[], ClaimedTree | None]]:
+    """Claim the paths, if there is to be a plan, while this process does something else."""
+    if options is None:
+        yield lambda: None
+        return
+    with parallel.aside(claim_unit, ClaimUnit(prepared, tree, options), jobs=jobs) as claimed:
+        yield claimed
 
 
 def plan_source(

@@ -56,50 +56,41 @@ def hash_files(
     tree: Tree,
     *,
     known: Callable[[RegularFile], str | None] = lambda _: None,
-    meanwhile: Callable[[], None] | None = None,
     jobs: int = 1,
     progress: Progress = SILENT,
 ) -> dict[str, str]:
     """Path -> checksum of the file object, for all files and symlinks; hard links are read once.
 
-    What is `known` is not read; `meanwhile` is called while workers read the rest. Raises: NotFoundError, AccessError,
-    MalformedError, naming the file.
+    What is `known` is not read. Raises: NotFoundError, AccessError, MalformedError, naming the file.
     """
-    checksums: dict[_Object, str] = {}
-    unread: dict[_Object, tuple[str, RegularFile]] = {}
+    checksums: dict[str, str] = {}
+    unread: dict[tuple[str, Attributes], tuple[str, RegularFile]] = {}  # what tells objects apart without reading them
+    waiting: list[tuple[str, str]] = []
     for path, entry in tree:
-        if isinstance(entry, RegularFile) and (entry.content, entry.attributes) not in checksums:
-            checksum = known(entry)
-            if checksum is None:
-                unread.setdefault((entry.content, entry.attributes), (path, entry))
-            else:
-                checksums[entry.content, entry.attributes] = checksum
-    checksums |= _hash(at, list(unread.values()), meanwhile, jobs, progress)
-    return {path: _checksum(entry, checksums) for path, entry in tree if not isinstance(entry, Directory)}
+        if isinstance(entry, Symlink):
+            checksums[path] = hasher_of(header_of(entry)).hexdigest()
+        elif isinstance(entry, RegularFile):
+            checksums[path] = known(entry) or ""
+            if not checksums[path]:
+                first, _ = unread.setdefault((entry.content, entry.attributes), (path, entry))
+                waiting.append((path, first))
+    found = _hash(at, list(unread.values()), jobs, progress)
+    for path, first in waiting:
+        checksums[path] = found[first]
+    return checksums
 
 
-_Object = tuple[str, Attributes]
-"""What tells file objects apart without reading them: content key and attributes."""
-
-
-def _hash(
-    at: SourceAt,
-    files: list[tuple[str, RegularFile]],
-    meanwhile: Callable[[], None] | None,
-    jobs: int,
-    progress: Progress,
-) -> dict[_Object, str]:
+def _hash(at: SourceAt, files: list[tuple[str, RegularFile]], jobs: int, progress: Progress) -> dict[str, str]:
+    """By path."""
     if isinstance(at.source if isinstance(at, MadeAt) else at, TarsAt):
         files.sort(key=lambda file: _place_in_tars(file[1].content))
     units = list(_units(at, files))
     progress.start("hashing files", sum(entry.size for _, entry in files))
     weights = [sum(size + _FILE_WEIGHT for _, _, size, _, _ in unit.files) for unit in units]
-    results = parallel.run(
-        hash_unit, units, jobs=jobs, weights=weights, on_advance=progress.advance, meanwhile=meanwhile
-    )
+    results = parallel.run(hash_unit, units, jobs=jobs, weights=weights, on_advance=progress.advance)
     with closing(results):
         checksums = [checksum for found in results for checksum in found]
-    return {(entry.content, entry.attributes): name for (_, entry), name in zip(files, checksums, strict=True)}
+    return dict(zip((path for path, _ in files), checksums, strict=True))
 
 
 def _place_in_tars(content: str) -> tuple[int, int]:
@@ -165,12 +156,6 @@ def committed(attributes: Attributes) -> Attributes:
 
 _without_time = lru_cache(maxsize=4096)(Attributes)
 """Times differ from file to file; the rest is the same for most."""
-
-
-def _checksum(entry: Leaf, checksums: Mapping[_Object, str]) -> str:
-    if isinstance(entry, Symlink):
-        return hasher_of(header_of(entry)).hexdigest()
-    return checksums[entry.content, entry.attributes]
 
 
 def header_of(entry: Leaf) -> FileHeader:

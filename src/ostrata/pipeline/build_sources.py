@@ -4,7 +4,7 @@
 |------------------------------------------|-----------------------------|---------------------------------------------|
 | a directory                              | as on disk, or `owners`     | the files                                   |
 | `oci:`, `oci-archive:`, `docker-archive:`| as the layers have them     | the layers' tars: where they lie if they    |
-| and what skopeo fetches                  |                             | are uncompressed, else decompressed once    |
+| and what skopeo fetches                  |                             | are uncompressed, else packed on disk       |
 | a tar file                               | as the tar has them         | the tar, the same way                       |
 | a commit in an OSTree repository         | as the commit has them      | its file objects                            |
 
@@ -32,14 +32,7 @@ from ostrata.model.tree import Attributes, Entry, SpecialFile, Tree
 from ostrata.pipeline.places import open_image, open_source
 from ostrata.progress import SILENT, Progress
 from ostrata.protocols import BlobStore
-from ostrata.sources.contents import (
-    CommitAt,
-    DirectoryAt,
-    SourceAt,
-    TarPlace,
-    TarsAt,
-    keyed_by_path,
-)
+from ostrata.sources.contents import CommitAt, DirectoryAt, SourceAt, TarPlace, TarsAt
 from ostrata.sources.directory import open_directory
 from ostrata.sources.exclusions import Exclusions
 from ostrata.sources.image import MAX_TAR
@@ -48,10 +41,11 @@ from ostrata.sources.image_union import Union
 from ostrata.sources.ostree_source import open_commit
 from ostrata.stores.blobs import read_blob
 from ostrata.stores.docker_archive import DockerArchive, open_docker_archive
-from ostrata.stores.files import TemporaryDirectory, label_of, open_regular, read_limited, remove_stale, write_all
+from ostrata.stores.files import TemporaryDirectory, label_of, open_regular, read_limited, remove_stale
 from ostrata.stores.layer_reader import LayerReader
 from ostrata.stores.oci_archive import OciArchive
 from ostrata.stores.ostree_repository import open_repository
+from ostrata.stores.packed_file import PackedWriter
 from ostrata.stores.podman import STORAGE, is_installed, saved_image
 from ostrata.stores.reference import DOCKER_ARCHIVE, parse_reference
 from ostrata.stores.skopeo import SkopeoOptions
@@ -105,7 +99,7 @@ class PreparedSource:
 def prepare(
     reference: str, options: SourceOptions, *, tmpdir: str, jobs: int = 1, progress: Progress = SILENT
 ) -> Iterator[PreparedSource]:
-    """The source that `reference` names, in a ``with`` block: at its end, what was decompressed to `tmpdir` goes.
+    """The source that `reference` names, in a ``with`` block: at its end, what was packed in `tmpdir` goes.
 
     Raises: NotFoundError, also for excluded paths that are not there; MalformedError, UnsupportedError, LimitError for
     what cannot be read; AccessError; TransferError.
@@ -122,7 +116,7 @@ def prepare(
             yield prepared
     elif os.path.isdir(reference):
         progress.start("reading the tree", None)
-        yield _prepare_directory(reference, options)
+        yield _prepare_directory(reference, options, jobs)
     else:
         with _prepare_tar(reference, options, tmpdir, progress) as prepared:
             yield prepared
@@ -146,12 +140,12 @@ def _is_directory(reference: str, options: SourceOptions) -> bool:
 # Directories
 
 
-def _prepare_directory(path: str, options: SourceOptions) -> PreparedSource:
+def _prepare_directory(path: str, options: SourceOptions, jobs: int) -> PreparedSource:
     exclusions = Exclusions(options.excludes)
     path = os.path.realpath(path)
-    source = open_directory(path, excluded=exclusions, one_file_system=options.one_file_system)
+    source = open_directory(path, excluded=exclusions, one_file_system=options.one_file_system, jobs=jobs)
     exclusions.check_used()
-    tree, special = keyed_by_path(source.tree), source.special
+    tree, special = source.tree, source.special
     if options.owners is not None:
         entries = _owned({**tree.entries, **special}, options.owners)
         tree = Tree({path: entries[path] for path in tree.entries})  # type: ignore[misc]  # each kind stays what it is
@@ -255,7 +249,7 @@ def _created(image: StoredImage) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class SpoolUnit:
-    """A work unit: read one layer's index, and decompress it to the file `spool`, if there is to be one."""
+    """A work unit: read one layer's index, and keep its tar in the packed file `spool`, if there is to be one."""
 
     store: BlobStore
     number: int
@@ -269,10 +263,9 @@ def _read_layers(
 ) -> tuple[tuple[TarPlace, ...], list[LayerIndex]]:
     units, places = [], []
     for number, layer in enumerate(image.layers):
-        place = _in_place(store, layer)
-        spool = None if place is not None else os.path.join(scratch, f"{number}.tar")
-        units.append(SpoolUnit(store, number, layer, max_size, spool))
-        places.append(place or TarPlace(os.path.join(scratch, f"{number}.tar")))
+        place = _in_place(store, layer) or TarPlace(os.path.join(scratch, str(number)), is_packed=True)
+        units.append(SpoolUnit(store, number, layer, max_size, place.path if place.is_packed else None))
+        places.append(place)
     sizes = [unit.layer.descriptor.size for unit in units]
     progress.start("reading layers", sum(sizes))
     results = parallel.run(spool_unit, units, jobs=jobs, weights=sizes, on_advance=progress.advance)
@@ -297,21 +290,17 @@ def spool_unit(unit: SpoolUnit) -> LayerIndex:
     with within(f"layer {unit.number}"):
         reader = LayerReader(unit.store, unit.layer, unit.max_size)
         pieces = reader.tar_pieces()
-        index = index_layer(pieces if unit.spool is None else _copied(pieces, unit.spool))
+        index = index_layer(pieces if unit.spool is None else _packed(pieces, unit.spool))
         reader.finish()
         return index
 
 
-def _copied(pieces: Iterable[bytes], path: str) -> Iterator[bytes]:
-    with within(escape(path)):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
+def _packed(pieces: Iterable[bytes], path: str) -> Iterator[bytes]:
+    with PackedWriter(path) as file:
         for piece in pieces:
-            with within(escape(path)):
-                write_all(descriptor, piece)
+            file.write(piece)
             yield piece
-    finally:
-        os.close(descriptor)
+        file.finish()
 
 
 def _without_excluded(
@@ -345,10 +334,10 @@ def _prepare_tar(path: str, options: SourceOptions, tmpdir: str, progress: Progr
         file.seek(0)
         progress.start("reading the tar", os.fstat(file.fileno()).st_size)
         pieces = decompress(_watched(iter(lambda: file.read(PIECE), b""), progress), media_type, limit=options.max_size)
-        place = TarPlace(path) if media_type == LAYER_TAR else TarPlace(os.path.join(scratch, "0.tar"))
+        place = TarPlace(path) if media_type == LAYER_TAR else TarPlace(os.path.join(scratch, "0"), is_packed=True)
         union = Union()
         with within(escape(path)):
-            union.apply(0, index_layer(pieces if place.path == path else _copied(pieces, place.path)))
+            union.apply(0, index_layer(_packed(pieces, place.path) if place.is_packed else pieces))
         found = union.finish()
         tree, special = _without_excluded(found.tree, found.special, options.excludes)
         yield PreparedSource(TarsAt((place,)), tree, special, found.findings)

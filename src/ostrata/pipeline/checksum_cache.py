@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
+from functools import lru_cache
 
 from ostrata.codecs import ostree
 from ostrata.errors import NotFoundError, UnsupportedError, escape, within
 from ostrata.model.ostree import FileHeader
-from ostrata.model.tree import RegularFile, Tree
-from ostrata.pipeline.build_commit import header_of
-from ostrata.sources.contents import DirectoryAt, MadeAt, SourceAt, is_made, split_key
+from ostrata.model.tree import Attributes, RegularFile, Tree, Xattrs
+from ostrata.sources.contents import DirectoryAt, MadeAt, SourceAt, is_made
+from ostrata.sources.directory import split_key
 from ostrata.stores.files import TemporaryFile, read_limited
 
 MAX_CACHE = 1 << 30
@@ -51,7 +52,7 @@ class ChecksumCache:
 
     def find(self, entry: RegularFile) -> str | None:
         """The checksum of the file's object, if it is known."""
-        return self._known.get(_key(entry)) if self._known and not is_made(entry.content) else None
+        return self._known.get(_key(entry)) if self._known else None
 
     def write(self, tree: Tree, checksums: Mapping[str, str]) -> None:
         """Keep these checksums, by path, and no others. Raises: AccessError."""
@@ -61,23 +62,28 @@ class ChecksumCache:
         with within(escape(self._path)), TemporaryFile(directory) as file:
             file.write(HEAD)
             limit = os.stat(file.path).st_mtime_ns - TICKS
-            for line in _lines(tree, checksums, limit):
-                file.write(line)
+            kept = self._kept(tree, checksums, limit)
+            if kept and kept.keys() == self._known.keys():
+                return
+            file.write("".join([f"{key} {checksum}\n" for key, checksum in kept.items()]).encode("ascii"))
             file.publish(name)
 
-
-def _lines(tree: Tree, checksums: Mapping[str, str], limit: int) -> Iterator[bytes]:
-    for path, entry in tree:
-        if isinstance(entry, RegularFile) and not is_made(entry.content) and _changed(entry) < limit:
-            yield f"{_key(entry)} {checksums[path]}\n".encode("ascii")
+    def _kept(self, tree: Tree, checksums: Mapping[str, str], limit: int) -> dict[str, str]:
+        files = ((path, entry) for path, entry in tree if isinstance(entry, RegularFile) and not is_made(entry.content))
+        keys = ((_key(entry), path, entry) for path, entry in files)
+        return {key: checksums[path] for key, path, entry in keys if key in self._known or _changed(entry) < limit}
 
 
 def _key(entry: RegularFile) -> str:
-    return f"{split_key(entry.content)[0]} {entry.size} {_header_key(header_of(entry))}"
+    """Content that was made has one too, which is never kept."""
+    attributes = entry.attributes
+    header = _header_key(attributes.mode, attributes.uid, attributes.gid, attributes.xattrs)
+    return f"{split_key(entry.content)[0]} {entry.size} {header}"
 
 
-@ostree.remember_small(4096)
-def _header_key(header: FileHeader) -> str:
+@lru_cache(maxsize=4096)
+def _header_key(mode: int, uid: int, gid: int, xattrs: Xattrs) -> str:
+    header = FileHeader(Attributes(mode, uid, gid, xattrs))
     return hashlib.sha256(ostree.encode_file_header(header)).hexdigest()[:32]
 
 
@@ -94,6 +100,6 @@ def _read(path: str) -> dict[str, str]:
     known = {}
     for line in data[len(HEAD) :].decode("ascii", "replace").split("\n"):
         key, _, checksum = line.rpartition(" ")
-        if len(checksum) == 64 and checksum.strip("0123456789abcdef") == "":
+        if len(checksum) == 64 and not checksum.strip("0123456789abcdef"):
             known[key] = checksum
     return known

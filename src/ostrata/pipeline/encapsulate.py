@@ -36,7 +36,7 @@ from ostrata.pipeline.image_layers import (
     take_over,
     threads_for,
 )
-from ostrata.pipeline.previous import NO_PREVIOUS, PreviousImage
+from ostrata.pipeline.previous import NO_PREVIOUS, PreviousImage, checked_aside
 from ostrata.planning.contentmeta import plan_layers, plan_one_layer
 from ostrata.progress import SILENT, Progress
 from ostrata.protocols import BlobDirectory, CommitObjects, CommitStore, Destination, Objects, ObjectsAt
@@ -116,8 +116,9 @@ def encapsulate(
 
     Raises: every family of OstrataError; the destination then shows what it showed before.
     """
-    commit = read_commit_tree(repository, revision)
-    return encapsulate_tree(repository, commit, destination, options, previous=previous, jobs=jobs, progress=progress)
+    with checked_aside(previous, jobs=jobs) as before:
+        commit = read_commit_tree(repository, revision)
+        return encapsulate_tree(repository, commit, destination, options, previous=before, jobs=jobs, progress=progress)
 
 
 def encapsulate_tree(
@@ -229,7 +230,7 @@ def _write_layers(
             reports.append(_report_written(draft, next(written), previous, media_type))
     taken_over = [report.layer.descriptor for report in reports if report.how != BUILT]
     if previous.store is not None and taken_over:
-        take_over(taken_over, previous.store, destination, jobs, progress)
+        take_over(taken_over, previous.store, destination, jobs, progress, whole=previous.whole())
     return reports
 
 

@@ -103,25 +103,37 @@ def choose_steps(steps: Iterable[Step], *, added: Iterable[str] = (), left_out: 
 
 def in_walk_order(entries: Mapping[str, Entry]) -> Tree:
     """The entries as a tree. A directory that is missing above one is made, 0755 and root's."""
-    children: dict[str, list[str]] = {"": []}
-    made: dict[str, Entry] = {}
-    for path in entries:
-        while path and path not in made:
-            parent = path.rpartition("/")[0]
-            made[path] = entries.get(path) or Directory(IMPLIED)
-            children.setdefault(parent, []).append(path)
-            path = parent  # noqa: PLW2901
-    return Tree(dict(_walk(entries.get("") or Directory(IMPLIED), made, children)))
+    files: dict[str, list[str]] = {}
+    directories: dict[str, list[str]] = {}
+    missing: dict[str, Entry] = {}
+    for path, entry in entries.items():
+        parent = path.rpartition("/")[0]
+        if isinstance(entry, Directory):
+            if path:
+                directories.setdefault(parent, []).append(path)
+        else:
+            files.setdefault(parent, []).append(path)
+        while parent not in entries and parent not in missing:
+            missing[parent] = Directory(IMPLIED)
+            path, parent = parent, parent.rpartition("/")[0]  # noqa: PLW2901
+            if path:
+                directories.setdefault(parent, []).append(path)
+    everything = {**entries, **missing} if missing else entries
+    return Tree({path: everything[path] for path in _walk(files, directories)})
 
 
-def _walk(root: Entry, entries: Mapping[str, Entry], children: Mapping[str, list[str]]) -> Iterator[tuple[str, Entry]]:
-    pending: list[tuple[str, Entry]] = [("", root)]
+def _walk(files: Mapping[str, list[str]], directories: Mapping[str, list[str]]) -> Iterator[str]:
+    pending = [""]
     while pending:
-        path, entry = pending.pop()
-        yield path, entry
-        below = sorted(children.get(path, ()), key=os.fsencode)
-        yield from ((child, entries[child]) for child in below if not isinstance(entries[child], Directory))
-        pending.extend((child, entries[child]) for child in reversed(below) if isinstance(entries[child], Directory))
+        path = pending.pop()
+        yield path
+        yield from _sorted(files.get(path, []))
+        pending += reversed(_sorted(directories.get(path, [])))
+
+
+def _sorted(paths: list[str]) -> list[str]:
+    """By name as bytes."""
+    return sorted(paths) if all(map(str.isascii, paths)) else sorted(paths, key=os.fsencode)
 
 
 def without(view: TreeView, dropped: Mapping[str, str]) -> Fitted:

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import chain
 
 from ostrata.errors import LimitError, UnsupportedError, escape
 from ostrata.model.tree import Directory, Entry, RegularFile, Symlink
@@ -90,12 +91,9 @@ def merge_etc(view: TreeView) -> Fitted:
     """What both /etc and /usr/etc have goes from /usr/etc, unless both are directories."""
     conflicts = set(_etc_conflicts(view, keeps_twins=False))
     starts = tuple(f"{path}/" for path in conflicts)
-    dropped = {
-        path: "/etc has one too, which is kept"
-        for path in _paths(view)
-        if path in conflicts or (starts and path.startswith(starts))
-    }
-    return without(view, dropped)
+    below = _below(view, _USR_ETC) if conflicts else ()
+    dropped = [path for path in below if path in conflicts or path.startswith(starts)]
+    return without(view, dict.fromkeys(dropped, "/etc has one too, which is kept"))
 
 
 def etc_to_usr_etc(view: TreeView) -> Fitted:
@@ -110,15 +108,12 @@ def etc_to_usr_etc(view: TreeView) -> Fitted:
             f"the tree has both /etc and /usr/etc, and both have {shown}{more}",
             hint="--fix merge-etc takes those of /etc",
         )
-    below = any(_is_below(path, _USR_ETC) for path in _paths(view))
-    return _moved(view, _ETC, _USR_ETC, keeps_target=below and not any(_is_below(path, _ETC) for path in _paths(view)))
+    return _moved(view, _ETC, _USR_ETC, keeps_target=bool(_below(view, _USR_ETC)) and not _below(view, _ETC))
 
 
 def _etc_conflicts(view: TreeView, *, keeps_twins: bool) -> Iterator[str]:
     """The paths of /usr/etc that /etc has too, but as something else; with `keeps_twins` the same twice is none."""
-    for path in _paths(view):
-        if not _is_below(path, _USR_ETC):
-            continue
+    for path in _below(view, _USR_ETC):
         twin = path.removeprefix("usr/")
         ours, theirs = view.entries.get(path), view.entries.get(twin)
         if twin in view.special or (path in view.special and theirs is not None):
@@ -131,20 +126,18 @@ def _etc_conflicts(view: TreeView, *, keeps_twins: bool) -> Iterator[str]:
 
 def _moved(view: TreeView, old: str, new: str, *, keeps_target: bool = False) -> Fitted:
     """The directory `old` with all that is in it, as `new`; with `keeps_target` the attributes of `new` stay."""
+    entries, special = dict(view.entries), dict(view.special)
     changes = []
-
-    def move(path: str) -> str:
-        if path != old and not _is_below(path, old):
-            return path
-        changes.append(Change(path, f"moved to /{escape(new + path[len(old) :])}"))
-        return new + path[len(old) :]
-
-    moved = {move(path): entry for path, entry in view.entries.items() if path == old or _is_below(path, old)}
-    if keeps_target:
-        moved.pop(new, None)
-    kept = {path: entry for path, entry in view.entries.items() if path != old and not _is_below(path, old)}
-    special = {move(path): entry for path, entry in view.special.items()}
-    return Fitted(replace(view, entries={**kept, **moved}, special=special), changes)
+    for path in [old, *_below(view, old)]:
+        target = new + path[len(old) :]
+        changes.append(Change(path, f"moved to /{escape(target)}"))
+        if path in special:
+            special[target] = special.pop(path)
+            continue
+        entry = entries.pop(path)
+        if path != old or not keeps_target:
+            entries[target] = entry
+    return Fitted(replace(view, entries=entries, special=special), changes)
 
 
 # Directories that belong to the machine
@@ -162,19 +155,19 @@ def keep_var_out(view: TreeView) -> Fitted:
 
 def var_to_factory(view: TreeView) -> Fitted:
     """What is in /var is moved to /usr/share/factory/var. What is there already stays."""
-    entries = {path: entry for path, entry in view.entries.items() if not _is_below(path, "var")}
+    entries, special = dict(view.entries), dict(view.special)
     changes = []
-    for path, entry in view.entries.items():
-        if not _is_below(path, "var"):
+    for path in _below(view, "var"):
+        if path in special:
+            changes.append(Change(path, f"dropped: a {special.pop(path).kind}"))
             continue
+        entry = entries.pop(path)
         target = f"{_FACTORY}{path[len('var') :]}"
         if _is_taken(target, entry, view.entries):
             changes.append(Change(path, f"dropped: /{escape(target)} is there already"))
         else:
             entries.setdefault(target, entry)
             changes.append(Change(path, f"moved to /{escape(target)}"))
-    special = {path: entry for path, entry in view.special.items() if not _is_below(path, "var")}
-    changes += [Change(path, f"dropped: a {view.special[path].kind}") for path in view.special if path not in special]
     return Fitted(replace(view, entries=entries, special=special), changes)
 
 
@@ -279,18 +272,18 @@ def selinux_labels(policy: SelinuxPolicy) -> Step:
 # Helpers
 
 
-def _is_below(path: str, directory: str) -> bool:
-    return path.startswith(f"{directory}/")
-
-
 def _paths(view: TreeView) -> Iterator[str]:
-    yield from view.entries
-    yield from view.special
+    return chain(view.entries, view.special)
+
+
+def _below(view: TreeView, *directories: str) -> list[str]:
+    """The paths of what is in these directories."""
+    starts = tuple(f"{directory}/" for directory in directories)
+    return [path for path in _paths(view) if path.startswith(starts)]
 
 
 def _dropped_below(view: TreeView, directories: Iterable[str], why: str) -> Fitted:
-    starts = tuple(f"{directory}/" for directory in directories)
-    return without(view, {path: why for path in _paths(view) if path.startswith(starts)})
+    return without(view, dict.fromkeys(_below(view, *directories), why))
 
 
 # The lists

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from ostrata import parallel
+from ostrata.model.digest import Digest
 from ostrata.model.image import Descriptor, Layer
 from ostrata.progress import Progress
 from ostrata.protocols import BlobDirectory, BlobStore, Destination
@@ -36,13 +37,23 @@ class AdoptUnit:
     store: BlobStore
     blobs: BlobDirectory
     descriptor: Descriptor
+    checked: bool
 
 
 def take_over(
-    descriptors: Sequence[Descriptor], store: BlobStore, destination: Destination, jobs: int, progress: Progress
+    descriptors: Sequence[Descriptor],
+    store: BlobStore,
+    destination: Destination,
+    jobs: int,
+    progress: Progress,
+    *,
+    whole: Container[Digest] = (),
 ) -> None:
-    """Bring the blobs of these layers from `store` to the destination. Raises: see `BlobDirectory.adopt`."""
-    units = [AdoptUnit(store, destination.blobs, descriptor) for descriptor in descriptors]
+    """Bring the blobs of these layers from `store` to the destination; `whole` are those that need no check.
+
+    Raises: see `BlobDirectory.adopt`.
+    """
+    units = [AdoptUnit(store, destination.blobs, descriptor, descriptor.digest in whole) for descriptor in descriptors]
     sizes = [descriptor.size for descriptor in descriptors]
     progress.start("taking over layers", sum(sizes))
     for size, _ in zip(sizes, parallel.run(adopt_unit, units, jobs=jobs, weights=sizes), strict=True):
@@ -51,7 +62,7 @@ def take_over(
 
 def adopt_unit(unit: AdoptUnit) -> None:
     """The work unit's function."""
-    unit.blobs.adopt(unit.store, unit.descriptor)
+    unit.blobs.adopt(unit.store, unit.descriptor, checked=unit.checked)
 
 
 def threads_for(weight: int, total: int, jobs: int) -> int:

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
+from ostrata import parallel
 from ostrata.codecs import plan_label
 from ostrata.codecs.plan_label import CarriedPlan
-from ostrata.errors import MalformedError
+from ostrata.errors import MalformedError, OstrataError
 from ostrata.model.digest import Digest
 from ostrata.model.image import OCI_MEDIA_TYPE, Descriptor, StoredImage
 from ostrata.progress import Progress
 from ostrata.protocols import BlobStore
+from ostrata.stores.blobs import check_blob
 
 _NOTHING_CARRIED = CarriedPlan((), {})
 
 
 @dataclass(frozen=True, slots=True)
 class PreviousImage:
-    """An earlier image: its usable layers by (diff_id, media type), and what its labels say about recipes."""
+    """An earlier image: its usable layers by (diff_id, media type), and what its labels say about recipes.
+
+    `whole` gives, once, the blobs that were found to be what their names promise (see `checked_aside`).
+    """
 
     store: BlobStore | None = None
     layers: Mapping[tuple[Digest, str], Descriptor] = field(default_factory=dict)
     carried: CarriedPlan = _NOTHING_CARRIED
+    whole: Callable[[], frozenset[Digest]] = frozenset
 
     @property
     def has_recipes(self) -> bool:
@@ -65,3 +72,32 @@ def previous_image(store: BlobStore, image: StoredImage, progress: Progress) -> 
         progress.warn(f"the previous image's plan is not used: {error.what}")
         carried = _NOTHING_CARRIED
     return PreviousImage(store, layers, carried)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckUnit:
+    """A work unit: read these blobs."""
+
+    store: BlobStore
+    descriptors: tuple[Descriptor, ...]
+
+
+@contextmanager
+def checked_aside(previous: PreviousImage, *, jobs: int) -> Iterator[PreviousImage]:
+    """Have the blobs of `previous` verified by another process while this one finds out which of them it needs."""
+    if previous.store is None or not previous.has_recipes or jobs <= 1:
+        yield previous
+        return
+    unit = CheckUnit(previous.store, tuple(previous.layers.values()))
+    with parallel.aside(whole_blobs, unit, jobs=jobs) as whole:
+        yield replace(previous, whole=whole)
+
+
+def whole_blobs(unit: CheckUnit) -> frozenset[Digest]:
+    """The work unit's function. What is wrong with the others is told when they are taken over, if they are."""
+    found = []
+    for descriptor in unit.descriptors:
+        with suppress(OstrataError):
+            check_blob(unit.store, descriptor)
+            found.append(descriptor.digest)
+    return frozenset(found)

@@ -5,7 +5,7 @@ by the entry's own key, whatever path the entry has by now:
 
 | source    | key                                                           | content                        |
 |-----------|---------------------------------------------------------------|--------------------------------|
-| directory | the key of `sources.directory`, a colon, the first path       | the file, unchanged since then |
+| directory | the key of `sources.directory`                                | the file, unchanged since then |
 | tars      | number of the tar and offset in it, see `sources.image_union` | that region of the tar         |
 | commit    | checksum                                                      | the file object, verified      |
 | made      | see `made_key`                                                | the bytes, which are at hand   |
@@ -22,12 +22,13 @@ from io import FileIO
 from typing import Protocol
 
 from ostrata.errors import MalformedError, NotFoundError, OstrataError, escape, within
-from ostrata.model.tree import Directory, Entry, RegularFile, Symlink, Tree
-from ostrata.sources.directory import content_key
+from ostrata.model.tree import RegularFile, Tree
+from ostrata.sources.directory import file_state, split_key
 from ostrata.sources.image_union import content_place
 from ostrata.sources.rootfs import TreeReader, changed, read_blocks, read_small
 from ostrata.stores.files import open_regular
 from ostrata.stores.ostree_repository import OstreeRepository
+from ostrata.stores.packed_file import PackedFile
 
 PIECE = 1 << 20
 
@@ -36,17 +37,18 @@ Pieces = Iterator[bytes | memoryview]
 
 @dataclass(frozen=True, slots=True)
 class DirectoryAt:
-    """A directory; its tree is made of `keyed_by_path`."""
+    """A directory; its tree is that of `sources.directory`."""
 
     path: str
 
 
 @dataclass(frozen=True, slots=True)
 class TarPlace:
-    """An uncompressed tar in the file `path`, from byte `offset` on."""
+    """A tar in the file `path`: from byte `offset` on, or in a `PackedFile`."""
 
     path: str
     offset: int = 0
+    is_packed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,28 +125,6 @@ class TreeSource:
 # Directories
 
 
-def keyed_by_path(tree: Tree) -> Tree:
-    """The tree of `sources.directory` with the keys that `DirectoryAt` needs."""
-    first: dict[str, str] = {}
-    entries: dict[str, Entry] = {}
-    for path, entry in tree:
-        if isinstance(entry, Directory):
-            entries[path] = entry
-            continue
-        content = f"{entry.content}:{first.setdefault(entry.content, path)}"
-        if isinstance(entry, RegularFile):
-            entries[path] = RegularFile(entry.attributes, entry.size, content)
-        else:
-            entries[path] = Symlink(entry.attributes, entry.target, content)
-    return Tree(entries)
-
-
-def split_key(content: str) -> tuple[str, str]:
-    """What `sources.directory` calls the file, and its first path."""
-    device, inode, mtime, ctime, path = content.split(":", 4)
-    return f"{device}:{inode}:{mtime}:{ctime}", path
-
-
 class _DirectoryContents:
     def __init__(self, at: DirectoryAt) -> None:
         self._place = escape(at.path)
@@ -156,10 +136,10 @@ class _DirectoryContents:
         self._reader.__exit__(None, None, None)
 
     def open(self, entry: RegularFile) -> Pieces:
-        key, path = split_key(entry.content)
+        state, path = split_key(entry.content)
         try:  # not `within`: this is called a hundred thousand times
             descriptor, status = self._open(path)
-            if content_key(status) != key or status.st_size != entry.size:
+            if file_state(status) != state or status.st_size != entry.size:
                 os.close(descriptor)
                 raise changed()
             if entry.size > PIECE:
@@ -190,26 +170,38 @@ class _DirectoryContents:
 class _TarContents:
     def __init__(self, at: TarsAt) -> None:
         self._at = at
-        self._open: dict[int, int] = {}
+        self._tars: dict[int, _PlainTar | PackedFile] = {}
 
     def close(self) -> None:
-        while self._open:
-            os.close(self._open.popitem()[1])
+        while self._tars:
+            self._tars.popitem()[1].close()
 
     def open(self, entry: RegularFile) -> Pieces:
         number, offset = content_place(entry.content) or (0, 0)
         place = self._at.tars[number]
         with within(escape(place.path)):
-            if number not in self._open:
-                self._open[number] = open_regular(place.path)
-            position, left = place.offset + offset, entry.size
+            if number not in self._tars:
+                self._tars[number] = PackedFile(place.path) if place.is_packed else _PlainTar(place)
+            tar, left = self._tars[number], entry.size
             while left:
-                piece = os.pread(self._open[number], min(left, PIECE), position)
+                piece = tar.read(min(left, PIECE), offset)
                 if not piece:
                     raise MalformedError("the tar is shorter than it was before")
-                position += len(piece)
+                offset += len(piece)
                 left -= len(piece)
                 yield piece
+
+
+class _PlainTar:
+    def __init__(self, place: TarPlace) -> None:
+        self._descriptor = open_regular(place.path)
+        self._offset = place.offset
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+    def read(self, size: int, position: int) -> bytes:
+        return os.pread(self._descriptor, size, self._offset + position)
 
 
 # Commits

@@ -4,8 +4,9 @@
 targets that are not UTF-8 are entries, empty extended attributes are kept, and devices, FIFOs and sockets are listed
 apart. Every open is relative to a directory's descriptor and follows no symlink.
 
-A file's content key is its device and inode and the times that tell of changes: equal for hard links, not for twins,
-since no file is read for the tree.
+A file's content key is its device and inode, the times that tell of changes, and its first path: equal for hard links,
+not for twins, since no file is read for the tree. With several jobs the upper directories are read first, and workers
+read what is below them.
 `hash_contents` reads files, side by side, and tells what is in them.
 """
 
@@ -17,6 +18,7 @@ import stat
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import groupby
 
 from ostrata import parallel
@@ -26,6 +28,10 @@ from ostrata.sources.rootfs import KINDS, MAX_DEPTH, TreeReader, changed, change
 
 FILES_PER_UNIT = 512
 BYTES_PER_UNIT = 64 << 20
+
+_UPPER = 3
+"""Slashes in the path of a directory that a worker reads, with all that is in it: usr/share/help/de."""
+_DIRECTORIES_PER_UNIT = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +68,12 @@ class DirectorySource:
 
 
 def open_directory(
-    path: str, *, excluded: Container[str] = (), lenient: bool = False, one_file_system: bool = False
+    path: str,
+    *,
+    excluded: Container[str] = (),
+    lenient: bool = False,
+    one_file_system: bool = False,
+    jobs: int = 1,
 ) -> DirectorySource:
     """The directory `path`. `excluded` are paths in it (relative) that are left out with all that is in them.
 
@@ -71,85 +82,152 @@ def open_directory(
     entries that vanish meanwhile; AccessError, also for directories that change; LimitError.
     """
     path = os.path.abspath(path)  # a source can be used where the working directory is another
-    walk = _Walk(excluded, lenient, one_file_system)
+    joined = _Joined()
     with within(escape(path)), TreeReader(path) as reader:
-        pending: list[tuple[str, os.stat_result | None]] = [("", None)]
-        while pending:
-            directory, status = pending.pop()
-            with within(f"/{escape(directory)}"):
-                pending += walk.read_directory(reader, directory, status)
-    return DirectorySource(path, Tree(walk.entries), walk.special, walk.unreadable)
+        device = reader.enter("").st_dev if one_file_system else None
+        terms = WalkTerms(path, excluded, lenient, device)
+        parts, lower = _read_upper(reader, terms, _UPPER if jobs > 1 else MAX_DEPTH)
+        units = [WalkUnit(terms, tuple(some)) for some in _batches(lower)]
+        results = parallel.run(walk_unit, units, jobs=jobs)
+        with closing(results):
+            found = (walked for unit in results for walked in unit)
+            for part in parts:
+                joined.add(next(found) if part is None else part, excluded)
+    return DirectorySource(path, Tree(joined.entries), joined.special, joined.unreadable)
+
+
+# The walk
+
+
+@dataclass(frozen=True, slots=True)
+class WalkTerms:
+    """How to walk through the directory `tree`; with a `device`, directories on other ones are empty."""
+
+    tree: str
+    excluded: Container[str]
+    lenient: bool
+    device: int | None
+
+
+_Listed = tuple[str, os.stat_result | None]
+"""A directory, and its status as its parent lists it."""
+
+_Row = tuple[str, int, int, int, int, Xattrs, int, str, str]
+"""A path; of the entry there type and mode, owner, group, time, xattrs, size (of a device its number), what tells of
+changes, and target. Workers send it in place of an entry, which would cost ten times as much."""
+
+
+@dataclass(frozen=True, slots=True)
+class WalkUnit:
+    """A work unit: read these directories, each with all that is in it."""
+
+    terms: WalkTerms
+    directories: tuple[_Listed, ...]
+
+
+@dataclass(slots=True)
+class Walked:
+    """Entries in the order of a tree, what of them could not be read, and which paths were passed over."""
+
+    rows: list[_Row] = field(default_factory=list)
+    unreadable: dict[str, str] = field(default_factory=dict)
+    excluded: list[str] = field(default_factory=list)
+
+
+def walk_unit(unit: WalkUnit) -> list[Walked]:
+    """The work unit's function: what is in each directory."""
+    walks = []
+    with TreeReader(unit.terms.tree) as reader:
+        for top in unit.directories:
+            walk = _Walk(reader, unit.terms)
+            pending = [top]
+            while pending:
+                pending += walk.read_directory(*pending.pop())
+            walks.append(walk.found)
+    return walks
+
+
+def _read_upper(reader: TreeReader, terms: WalkTerms, depth: int) -> tuple[list[Walked | None], list[_Listed]]:
+    """What is in directories of less than `depth` slashes, with None in the place of each of the others; and these."""
+    walk = _Walk(reader, terms)
+    parts: list[Walked | None] = [walk.found]
+    lower: list[_Listed] = []
+    pending: list[_Listed] = [("", None)]
+    while pending:
+        directory, listed = pending.pop()
+        if directory.count("/") < depth:
+            pending += walk.read_directory(directory, listed)
+            continue
+        lower.append((directory, listed))
+        walk.found = Walked()
+        parts += [None, walk.found]
+    return parts, lower
+
+
+def _batches(directories: list[_Listed]) -> Iterator[list[_Listed]]:
+    for start in range(0, len(directories), _DIRECTORIES_PER_UNIT):
+        yield directories[start : start + _DIRECTORIES_PER_UNIT]
 
 
 class _Walk:
-    """What one walk has found so far."""
+    """Reads directories, and adds to `found` what is in them."""
 
-    def __init__(self, excluded: Container[str], lenient: bool, one_file_system: bool) -> None:
-        self.entries: dict[str, Entry] = {}
-        self.special: dict[str, SpecialFile] = {}
-        self.unreadable: dict[str, str] = {}
-        self._excluded = excluded
-        self._lenient = lenient
-        self._one_file_system = one_file_system
-        self._device: int | None = None
+    def __init__(self, reader: TreeReader, terms: WalkTerms) -> None:
+        self.found = Walked()
+        self._reader = reader
+        self._terms = terms
 
-    def read_directory(
-        self, reader: TreeReader, path: str, listed: os.stat_result | None
-    ) -> list[tuple[str, os.stat_result | None]]:
+    def read_directory(self, path: str, listed: os.stat_result | None) -> list[_Listed]:
         """Take in `path`, which its parent lists as `listed`; the result are the directories in it, the last first."""
-        if path.count("/") >= MAX_DEPTH:
-            raise LimitError(f"directories nest deeper than {MAX_DEPTH}")
+        with within(f"/{escape(path)}"):
+            if path.count("/") >= MAX_DEPTH:
+                raise LimitError(f"directories nest deeper than {MAX_DEPTH}")
+            return self._read(path, listed)
+
+    def _read(self, path: str, listed: os.stat_result | None) -> list[_Listed]:
         try:
-            before = reader.enter(path)
+            before = self._reader.enter(path)
         except AccessError as error:
             if listed is None or not isinstance(error.__context__, PermissionError):
                 raise
-            self.entries[path] = Directory(_attributes(listed, ()))
+            self._add(path, listed, ())
             self._pass_over(path, error.__context__)
             return []
-        self.entries[path] = Directory(_attributes(before, self._xattrs(reader, path, "")))
-        if self._is_elsewhere(before):
+        self._add(path, before, self._xattrs(path, ""))
+        if self._terms.device not in (None, before.st_dev):
             return []
-        names = self._list(reader, path)
-        reader.check_directory(before)
+        names = self._list(path)
+        self._reader.check_directory(before)
         prefix = f"{path}/" if path else ""
-        below: list[tuple[str, os.stat_result | None]] = []
+        below: list[_Listed] = []
         for name, status in names:
-            if prefix + name in self._excluded:
-                continue
-            if stat.S_ISDIR(status.st_mode):
+            if prefix + name in self._terms.excluded:
+                self.found.excluded.append(prefix + name)
+            elif stat.S_ISDIR(status.st_mode):
                 below.append((prefix + name, status))
             else:
-                self._take(reader, prefix + name, name, status)
+                target = self._reader.read_link(name) if stat.S_ISLNK(status.st_mode) else ""
+                self._add(prefix + name, status, self._xattrs(prefix + name, name), target)
         return below[::-1]
 
-    def _is_elsewhere(self, status: os.stat_result) -> bool:
-        if self._device is None:
-            self._device = status.st_dev
-        return self._one_file_system and status.st_dev != self._device
-
-    def _list(self, reader: TreeReader, path: str) -> list[tuple[str, os.stat_result]]:
+    def _list(self, path: str) -> list[tuple[str, os.stat_result]]:
         try:
-            found = [(entry.name, entry.stat(follow_symlinks=False)) for entry in reader.entries()]
+            found = [(entry.name, entry.stat(follow_symlinks=False)) for entry in self._reader.entries()]
         except PermissionError as error:  # a directory that may be listed, but not searched
             self._pass_over(path, error)
             return []
-        return sorted(found, key=lambda item: os.fsencode(item[0]))
+        is_ascii = all(name.isascii() for name, _ in found)
+        return sorted(found) if is_ascii else sorted(found, key=lambda item: os.fsencode(item[0]))
 
-    def _take(self, reader: TreeReader, path: str, name: str, status: os.stat_result) -> None:
-        attributes = _attributes(status, self._xattrs(reader, path, name))
-        content = content_key(status)
-        if stat.S_ISREG(status.st_mode):
-            self.entries[path] = RegularFile(attributes, status.st_size, content)
-        elif stat.S_ISLNK(status.st_mode):
-            self.entries[path] = Symlink(attributes, reader.read_link(name), content)
-        else:
-            kind = KINDS.get(stat.S_IFMT(status.st_mode), "unknown kind")
-            self.special[path] = SpecialFile(attributes, kind, (os.major(status.st_rdev), os.minor(status.st_rdev)))
+    def _add(self, path: str, status: os.stat_result, xattrs: Xattrs, target: str = "") -> None:
+        mode, time = status.st_mode, status.st_mtime_ns // 1_000_000_000
+        size = status.st_size if stat.S_ISREG(mode) else status.st_rdev
+        row = (path, mode, status.st_uid, status.st_gid, time, xattrs, size, file_state(status), target)
+        self.found.rows.append(row)
 
-    def _xattrs(self, reader: TreeReader, path: str, name: str) -> Xattrs:
+    def _xattrs(self, path: str, name: str) -> Xattrs:
         try:
-            return reader.all_xattrs(name)
+            return self._reader.all_xattrs(name)
         except PermissionError as error:
             self._pass_over(path, error)
             return ()
@@ -157,26 +235,56 @@ class _Walk:
             raise changed_or(error) from None
 
     def _pass_over(self, path: str, error: PermissionError) -> None:
-        if not self._lenient:
+        if not self._terms.lenient:
             raise from_os_error(OSError(error.errno, error.strerror)) from None
-        self.unreadable[path] = (error.strerror or "not permitted").lower()
+        self.found.unreadable[path] = (error.strerror or "not permitted").lower()
 
 
-def _attributes(status: os.stat_result, xattrs: Xattrs) -> Attributes:
-    return Attributes(
-        stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, xattrs, status.st_mtime_ns // 1_000_000_000
-    )
+class _Joined:
+    """The entries of a whole walk."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, Entry] = {}
+        self.special: dict[str, SpecialFile] = {}
+        self.unreadable: dict[str, str] = {}
+        self._keys: dict[str, str] = {}
+        self._attributes: Callable[..., Attributes] = cache(Attributes)  # files of a package have them in common
+
+    def add(self, walked: Walked, excluded: Container[str]) -> None:
+        """Take in what comes next. `excluded` is told, if a worker asked another copy of it."""
+        for path, kind, uid, gid, time, xattrs, size, state, target in walked.rows:
+            attributes = self._attributes(stat.S_IMODE(kind), uid, gid, xattrs, time)
+            if stat.S_ISDIR(kind):
+                self.entries[path] = Directory(attributes)
+                continue
+            content = self._keys.get(state) or self._keys.setdefault(state, f"{state}/{path}")
+            if stat.S_ISREG(kind):
+                self.entries[path] = RegularFile(attributes, size, content)
+            elif stat.S_ISLNK(kind):
+                self.entries[path] = Symlink(attributes, target, content)
+            else:
+                name = KINDS.get(stat.S_IFMT(kind), "unknown kind")
+                self.special[path] = SpecialFile(attributes, name, (os.major(size), os.minor(size)))
+        self.unreadable |= walked.unreadable
+        for path in walked.excluded:
+            path in excluded  # noqa: B015
 
 
-def content_key(status: os.stat_result) -> str:
+def file_state(status: os.stat_result) -> str:
     """Equal for hard links, and another one for a file that was changed or replaced."""
     return f"{status.st_dev:x}:{status.st_ino:x}:{status.st_mtime_ns:x}:{status.st_ctime_ns:x}"
+
+
+def split_key(content: str) -> tuple[str, str]:
+    """A file's state, as `file_state` tells it, and its first path."""
+    state, _, path = content.partition("/")
+    return state, path
 
 
 def _read_file(reader: TreeReader, name: str, entry: RegularFile) -> Iterator[memoryview]:
     descriptor, status = reader.open_file(name)
     try:
-        if content_key(status) != entry.content or status.st_size != entry.size:
+        if file_state(status) != split_key(entry.content)[0] or status.st_size != entry.size:
             raise changed()
         yield from read_blocks(descriptor, status)
     finally:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol
 
 from ostrata import parallel
 from ostrata.codecs import ostree
-from ostrata.errors import LimitError, escape, within
+from ostrata.errors import LimitError, OstrataError, escape, within
 from ostrata.model.ostree import Commit, CommitDirectory, CommitTree, Dirtree, FileHeader
 from ostrata.model.tree import Attributes, Directory, Entry, RegularFile, Symlink, Tree
 from ostrata.stores.ostree_repository import OstreeRepository, open_repository
@@ -91,9 +92,12 @@ class _Walk:
             path, dirtree_checksum, dirmeta = pending.pop()
             if path.count("/") >= MAX_DEPTH:
                 raise LimitError(f"directories nest deeper than {MAX_DEPTH}", where=f"/{escape(path[:100])}...")
-            with within(f"/{escape(path)}"):
+            try:
                 dirtree = self._read_dirtree(dirtree_checksum)
                 attributes = self._read_dirmeta(dirmeta)
+            except OstrataError as error:  # not `within`: there are many directories to say beforehand where they are
+                error.places.append(f"/{escape(path)}")
+                raise
             self._directories.append(CommitDirectory(path, dirtree_checksum, dirmeta, attributes))
             prefix = f"{path}/" if path else ""
             files = [(prefix + name, file) for name, file in dirtree.files]
@@ -132,20 +136,20 @@ class HeaderUnit:
 
 def _header_units(walk: _Walk, repository: str, made: list[HeaderUnit]) -> Iterator[HeaderUnit]:
     """A unit as soon as the walk has met enough file objects; `made` gets them too."""
-    seen: set[str] = set()
-    met: list[str] = []
+    met: dict[str, None] = {}
+    taken = 0
+
+    def unit() -> HeaderUnit:
+        made.append(HeaderUnit(repository, tuple(islice(met, taken, None))))
+        return made[-1]
+
     for files in walk:
-        for _, checksum in files:
-            if checksum not in seen:
-                seen.add(checksum)
-                met.append(checksum)
-        if len(met) >= HEADERS_PER_UNIT:
-            made.append(HeaderUnit(repository, tuple(met)))
-            yield made[-1]
-            met.clear()
-    if met:
-        made.append(HeaderUnit(repository, tuple(met)))
-        yield made[-1]
+        met.update(dict.fromkeys([checksum for _, checksum in files]))
+        if len(met) - taken >= HEADERS_PER_UNIT:
+            yield unit()
+            taken = len(met)
+    if len(met) > taken:
+        yield unit()
 
 
 def read_headers(unit: HeaderUnit) -> list[tuple[FileHeader, int]]:

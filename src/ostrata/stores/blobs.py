@@ -77,11 +77,11 @@ class BlobDirectory:
         with within(escape(self.path)):
             return _size_of_file(os.path.join(self.path, digest.encoded))
 
-    def adopt(self, store: BlobStore, descriptor: Descriptor) -> None:
+    def adopt(self, store: BlobStore, descriptor: Descriptor, *, checked: bool = False) -> None:
         """Take the blob over from another store: its bytes are verified, then linked, reflinked or copied.
 
-        Nothing happens when the blob is there already, whole; a damaged one is replaced. Raises: NotFoundError,
-        AccessError; DigestMismatchError when the store's copy is damaged.
+        `checked`: `check_blob` has just found it whole. Nothing happens when the blob is there already, whole; a
+        damaged one is replaced. Raises: NotFoundError, AccessError; DigestMismatchError when the copy there is damaged.
         """
         if self.is_whole(descriptor.digest, descriptor.size):
             return
@@ -93,7 +93,8 @@ class BlobDirectory:
                     _verify(source, descriptor, writer)
                     writer.complete()
             else:
-                _verify(source, descriptor, None)
+                if not checked:
+                    _verify(source, descriptor, None)
                 link_or_copy(path, self.path, descriptor.digest.encoded)
 
     def sync(self) -> None:
@@ -154,6 +155,15 @@ def read_blob(store: BlobStore, digest: Digest, limit: int) -> bytes:
         if actual != digest:
             raise DigestMismatchError(f"expected the digest {digest}, found {actual}")
         return data
+
+
+def check_blob(store: BlobStore, descriptor: Descriptor) -> None:
+    """Read a blob to its end.
+
+    Raises: NotFoundError, AccessError; MalformedError or DigestMismatchError for other bytes than were promised.
+    """
+    with within(f"blob {descriptor.digest}"), store.open_blob(descriptor.digest) as source:
+        _verify(source, descriptor, None)
 
 
 def missing_blob() -> NotFoundError:

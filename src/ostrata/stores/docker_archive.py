@@ -3,7 +3,7 @@
 ``manifest.json`` is a list of ``{"Config": NAME, "RepoTags": [...], "Layers": [NAME, ...]}``. There is no OCI manifest
 and layers have no digests but the diff_ids in the config, which are those of their tars. Layers are uncompressed as a
 rule; one in gzip or zstd, as docker writes them out of containerd's image store, is called by the digest of what lies
-in the archive. Links in the archive are second names for old readers, and passed over.
+in the archive. A layer that is there already, perhaps in another image, may be named by a link to it.
 """
 
 from __future__ import annotations
@@ -77,7 +77,9 @@ def open_docker_archive(path: str, tag: str | None = None) -> tuple[DockerArchiv
     """
     with open(open_regular(path), "rb") as file, within(escape(path)):
         refuse_compressed(file)
-        members = list_members(file, passes_over_links=True)
+        links: dict[str, str] = {}
+        members = list_members(file, links)
+        members = {name: members[target] for name, target in links.items() if target in members} | members
         documents = json.decode(_read(file, members, MANIFEST_FILE), what=MANIFEST_FILE, limit=oci.MAX_DOCUMENT)
         document = _choose(documents, tag)
         data = _read(file, members, document["Config"])

@@ -27,7 +27,7 @@ from ostrata.stores.oci_layout import INDEX_FILE, LAYOUT_FILE, MAX_LAYOUT_FILE
 MAX_MEMBERS = 65536
 MAX_NAME_DATA = 1 << 20
 
-_LINKS = "12"
+_HARD_LINK, _SYMLINK = "12"
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"\xfd7zXZ": "xz", b"BZh": "bzip2"}
 
 
@@ -110,8 +110,11 @@ def refuse_compressed(file: BinaryIO) -> None:
     file.seek(0)
 
 
-def list_members(file: BinaryIO, *, passes_over_links: bool = False) -> dict[str, Member]:
-    """The regular files of the archive. Raises: MalformedError, UnsupportedError, LimitError."""
+def list_members(file: BinaryIO, links: dict[str, str] | None = None) -> dict[str, Member]:
+    """The regular files of the archive; what its links lead to is put into `links`, without which they are refused.
+
+    Raises: MalformedError, UnsupportedError, LimitError.
+    """
     size = os.fstat(file.fileno()).st_size
     members: dict[str, Member] = {}
     overrides: dict[str, str] = {}
@@ -128,7 +131,10 @@ def list_members(file: BinaryIO, *, passes_over_links: bool = False) -> dict[str
             header = _overridden(header, overrides)
             overrides = {}
             _check_fits(header, offset, size)
-            if not (passes_over_links and header.kind in _LINKS):
+            if links is not None and header.kind in (_HARD_LINK, _SYMLINK):
+                start = os.path.dirname(header.name) if header.kind == _SYMLINK else ""
+                links[os.path.normpath(header.name)] = os.path.normpath(os.path.join(start, header.target))
+            else:
                 _add_member(members, header, offset)
         file.seek(offset + padded(header.size))
     return members
@@ -164,7 +170,7 @@ def _decode_extension(header: Header, data: bytes) -> dict[str, str]:
     if header.kind == "L":
         return {"path": data.rstrip(b"\0").decode("utf-8", "surrogateescape")}
     records = decode_pax(data)
-    known = {key: value for key, value in records.items() if key in ("path", "size")}
+    known = {key: value for key, value in records.items() if key in ("path", "size", "linkpath")}
     if header.kind == "g" and known:
         raise UnsupportedError("a global PAX record for names or sizes")
     return known
@@ -175,7 +181,8 @@ def _overridden(header: Header, overrides: Mapping[str, str]) -> Header:
     if digits and not (digits.isascii() and digits.isdecimal() and len(digits) < 20):
         raise MalformedError(f"expected a size in a PAX record, found '{escape(digits[:40])}'")
     size = int(digits) if digits else header.size
-    return Header(overrides.get("path", header.name), size, header.kind)
+    target = overrides.get("linkpath", header.target)
+    return Header(overrides.get("path", header.name), size, header.kind, target)
 
 
 def _add_member(members: dict[str, Member], header: Header, offset: int) -> None:

@@ -370,6 +370,7 @@ def test_what_is_in_the_cache_is_not_read_again(tmp_path: Path) -> None:
     age(tree)
     first = build(tree, f"oci:{tmp_path}/first", cache=str(tmp_path / "cache"))
     victim = tree / "usr/lib/a/3"
+    written = os.stat(tmp_path / "cache").st_ino
     lines = (tmp_path / "cache").read_text().splitlines()
     assert len(lines) == 1 + sum(path.is_file() for path in tree.rglob("*"))
     read: list[int] = []
@@ -377,6 +378,7 @@ def test_what_is_in_the_cache_is_not_read_again(tmp_path: Path) -> None:
     again = build(tree, f"oci:{tmp_path}/again", cache=str(tmp_path / "cache"), progress=watch)
     assert digest(again) == digest(first)
     assert read == [0]
+    assert os.stat(tmp_path / "cache").st_ino == written  # nothing new: it is not written again
     victim.write_bytes(b"changed")
     changed = build(tree, f"oci:{tmp_path}/changed", cache=str(tmp_path / "cache"), progress=watch)
     assert digest(changed) != digest(first)

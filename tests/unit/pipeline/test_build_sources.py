@@ -212,10 +212,15 @@ def write_docker_archive(
     layers: list[bytes],
     *,
     tag: str = "localhost/os:latest",
-    links: bool = True,
     stored: list[bytes] | None = None,
+    names: list[str] | None = None,
+    link: bytes = tarfile.SYMTYPE,
+    target: str = "../0.tar",
 ) -> None:
-    """As `docker save` writes it; with `links` as older writers do. `stored`: the layers as they lie in the archive."""
+    """As `docker save` writes it, with a link as older writers make them.
+
+    `stored`: the layers as they lie in the archive; `names`: those that the list of images has.
+    """
     config = json.dumps(
         {
             "architecture": "amd64",
@@ -225,17 +230,18 @@ def write_docker_archive(
         }
     ).encode()
     files = {f"{number}.tar": data for number, data in enumerate(stored or layers)} | {"config.json": config}
-    document = [{"Config": "config.json", "RepoTags": [tag], "Layers": [f"{n}.tar" for n in range(len(layers))]}]
+    document = [
+        {"Config": "config.json", "RepoTags": [tag], "Layers": names or [f"{n}.tar" for n in range(len(layers))]}
+    ]
     files["manifest.json"] = json.dumps(document).encode()
     with tarfile.open(path, "w") as archive:
         for name, data in files.items():
             member = tarfile.TarInfo(name)
             member.size = len(data)
             archive.addfile(member, io.BytesIO(data))
-        if links:
-            member = tarfile.TarInfo("old/layer.tar")
-            member.type, member.linkname = tarfile.SYMTYPE, "../0.tar"
-            archive.addfile(member)
+        member = tarfile.TarInfo("old/layer.tar")
+        member.type, member.linkname = link, target if link == tarfile.SYMTYPE else "0.tar"
+        archive.addfile(member)
 
 
 def test_a_docker_archive_is_read_where_it_lies(tmp_path: Path) -> None:
@@ -246,6 +252,24 @@ def test_a_docker_archive_is_read_where_it_lies(tmp_path: Path) -> None:
         assert isinstance(prepared.at, TarsAt)
         assert {place.path for place in prepared.at.tars} == {str(tmp_path / "a.tar")}
         assert prepared.platform == Platform("amd64")
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE])
+def test_a_layer_of_a_docker_archive_may_be_named_by_a_link_to_it(tmp_path: Path, kind: bytes) -> None:
+    tar = layer_tar(LAYERS[0])
+    names = ["0.tar", "old/layer.tar"]
+    write_docker_archive(tmp_path / "a.tar", [tar, tar], stored=[tar], names=names, link=kind)
+    prepared, contents = read(f"docker-archive:{tmp_path}/a.tar", tmp_path)
+    assert contents
+    assert isinstance(prepared.at, TarsAt)
+    assert len(set(prepared.at.tars)) == 1
+
+
+def test_a_link_out_of_a_docker_archive_names_no_layer(tmp_path: Path) -> None:
+    tar = layer_tar(LAYERS[0])
+    write_docker_archive(tmp_path / "a.tar", [tar], stored=[tar], names=["old/layer.tar"], target="../../0.tar")
+    with pytest.raises(NotFoundError, match=r"the archive has no file old/layer\.tar"):
+        read(f"docker-archive:{tmp_path}/a.tar", tmp_path)
 
 
 def test_a_docker_archive_without_the_tag_is_an_error_that_lists_those_there_are(tmp_path: Path) -> None:

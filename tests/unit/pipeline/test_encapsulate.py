@@ -30,7 +30,9 @@ from ostrata.pipeline.commit import CommitOptions, commit
 from ostrata.pipeline.encapsulate import EncapsulateOptions, encapsulate
 from ostrata.pipeline.image_layers import BUILT, MAX_LAYERS, SAME_DIFF_ID, SAME_RECIPE
 from ostrata.pipeline.places import open_destination, open_image, open_previous
+from ostrata.pipeline.previous import checked_aside
 from ostrata.pipeline.verify import verify
+from ostrata.progress import SILENT
 from ostrata.sources.modifiers import Modifiers
 from ostrata.stores.ostree_repository import open_repository
 from ostrata.stores.ostree_writer import init_repository
@@ -634,8 +636,9 @@ def test_a_layer_whose_previous_blob_is_not_whole_is_built(repository, tmp_path,
     assert new.manifest == old.manifest
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
 @pytest.mark.parametrize("archive", [False, True])
-def test_a_damaged_blob_of_the_right_size_is_an_error(repository, tmp_path, layout, archive):
+def test_a_damaged_blob_of_the_right_size_is_an_error(repository, tmp_path, layout, archive, jobs):
     old = build(repository, layout, contentmeta=spread())
     previous = f"oci:{layout}:t"
     digest = old.layers[2].layer.descriptor.digest
@@ -649,8 +652,18 @@ def test_a_damaged_blob_of_the_right_size_is_an_error(repository, tmp_path, layo
     at = whole.index(data) + 50
     damaged.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
     with pytest.raises(DigestMismatchError, match=f"blob {digest}: expected the digest {digest}, found sha256:"):
-        build(repository, tmp_path / "new", previous=previous, contentmeta=spread())
+        build(repository, tmp_path / "new", previous=previous, contentmeta=spread(), jobs=jobs)
     assert not (tmp_path / "new/index.json").exists()
+
+
+def test_the_blobs_of_the_previous_image_are_verified_aside(repository, tmp_path, layout):
+    old = build(repository, layout, contentmeta=spread())
+    digests = [report.layer.descriptor.digest for report in old.layers]
+    damage(blob_path(layout, digests[1]))
+    previous = open_previous(f"oci:{layout}:t", SILENT)
+    for jobs, expected in ((1, []), (2, [digests[0], *digests[2:]])):
+        with checked_aside(previous, jobs=jobs) as before:
+            assert before.whole() == frozenset(expected)
 
 
 @pytest.mark.parametrize("key", ["ostrata.plan", "ostrata.recipes"])

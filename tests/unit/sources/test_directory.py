@@ -5,6 +5,7 @@ import shutil
 import socket
 import stat
 import tempfile
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from ostrata.model.tree import Directory, RegularFile, Symlink
 from ostrata.protocols import Source
 from ostrata.sources import directory
 from ostrata.sources.directory import DirectorySource, hash_contents, open_directory
+from ostrata.sources.exclusions import Exclusions
+from ostrata.sources.rootfs import TreeReader
 
 HOSTILE = ("a b", "new\nline", "\u00fc", os.fsdecode(b"\xff\xfe"), "x" * 255)
 
@@ -96,6 +99,76 @@ def test_excluded_paths_go_with_all_that_is_in_them(tree: Path) -> None:
     assert not [path for path in found.tree.entries if path.startswith("usr/lib")]
     assert "usr/a b" in found.tree.entries
     assert not found.special
+
+
+@pytest.fixture
+def small_units(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(directory, "_UPPER", 1)
+    monkeypatch.setattr(directory, "_DIRECTORIES_PER_UNIT", 1)
+
+
+@pytest.mark.usefixtures("small_units")
+def test_a_walk_by_several_finds_the_same(tree: Path) -> None:
+    for path in ("usr/lib/deep/er", "usr/aa/x", "usr/zz", "var/lib/y"):
+        (tree / path).mkdir(parents=True)
+        os.link(tree / "usr/a b", tree / path / "same")
+        os.mkfifo(tree / path / "fifo")
+        (tree / path / "left out").touch()
+    excluded = ["usr/lib/deep/er/left out", "usr/zz/left out", "usr/aa"]
+    alone, together = (open_directory(str(tree), excluded=excluded, jobs=jobs) for jobs in (1, 3))
+    assert together == alone
+    assert list(together.tree.entries) == list(alone.tree.entries)
+    assert "usr/lib/deep/er/same" in alone.tree.entries
+    assert "usr/lib/deep/er/left out" not in alone.tree.entries
+
+
+@pytest.mark.usefixtures("small_units")
+def test_what_workers_leave_out_counts_as_matched(tree: Path) -> None:
+    (tree / "usr/lib/deep").mkdir()
+    exclusions = Exclusions(["usr/lib/deep", "usr/lib/tw*"])
+    open_directory(str(tree), excluded=exclusions, jobs=2)
+    exclusions.check_used()
+
+
+class Meddler:
+    """Somebody who does something to the tree while it is walked through: when it is asked about a path."""
+
+    def __init__(self, asked: str, does: Callable[[], object]) -> None:
+        self.asked, self.does = asked, does
+
+    def __contains__(self, path: object) -> bool:
+        if path == self.asked:
+            self.does()
+        return False
+
+
+def test_what_vanishes_during_the_walk_is_an_error_with_its_name(tree: Path) -> None:
+    meddler = Meddler("usr/lib/again", (tree / "usr/lib/twin").unlink)
+    with pytest.raises(NotFoundError, match="/usr/lib: vanished while the tree was read"):
+        open_directory(str(tree), excluded=meddler)
+
+
+def test_a_directory_that_becomes_a_symlink_during_the_walk_is_not_followed(tree: Path, tmp_path: Path) -> None:
+    def replace() -> None:
+        os.rename(tree / "usr/lib", tmp_path / "lib")
+        (tree / "usr/lib").symlink_to(tmp_path / "lib")
+
+    with pytest.raises(AccessError, match="/usr/lib: changed while it was read"):
+        open_directory(str(tree), excluded=Meddler("usr/a b", replace))
+
+
+def test_a_directory_that_changes_while_it_is_listed_is_an_error(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entries = TreeReader.entries
+
+    def listed(reader: TreeReader) -> Iterator[os.DirEntry[str]]:
+        yield from entries(reader)
+        if not (tree / "usr/lib/new").exists():
+            (tree / "usr/lib/new").touch()
+            os.utime(tree / "usr/lib", ns=(0, 0))
+
+    monkeypatch.setattr(TreeReader, "entries", listed)
+    with pytest.raises(AccessError, match="changed while it was read"):
+        open_directory(str(tree / "usr/lib"))
 
 
 def test_a_file_is_opened_by_its_path_whatever_its_name(tree: Path) -> None:
