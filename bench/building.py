@@ -18,8 +18,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from desktop import MEMORY_BAR, OSTRATA, REF, Row, ratio_row, warm
+from desktop import MEMORY_BAR, OSTRATA, REF, warm
 from measure import SAMPLE_SECONDS, Measured, measure
+from table import Row, print_table, ratio_row
 
 OPTIONS = ("--max-layers", "96", "--created", "2024-05-17T12:00:00Z", "--jobs", "2", "--json", "-q")
 VICTIM = "usr/bin/ping"
@@ -198,15 +199,7 @@ def main() -> int:
     options = parser.parse_args()
     os.makedirs(options.work, exist_ok=True)
     bench = Bench(options.tree, Path(options.work))
-    print(f"{os.cpu_count()} cores, {time.strftime('%Y-%m-%d')}, {options.tree}")
-    print("| what | ostrata | against | ratio | bar | holds |\n|---|---|---|---|---|---|")
-    all_hold = True
-    for name in options.only.split(",") if options.only else bench.rows():
-        for row in bench.rows()[name]():
-            all_hold &= row.holds
-            holds = "yes" if row.holds else "NO"
-            print(f"| {row.what} | {row.measured} | {row.against} | {row.ratio} | {row.bar} | {holds} |", flush=True)
-    return 0 if all_hold else 4
+    return print_table(options.tree, bench.rows(), options.only)
 
 
 if __name__ == "__main__":

@@ -14,32 +14,19 @@ import json
 import os
 import shutil
 import sys
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from dpkg_contentmeta import contentmeta
 from measure import Measured, measure
 from ostrata.sources.ostree_commit import read_commit_tree, read_tree
 from ostrata.stores.ostree_repository import open_repository
+from table import Row, best_of, print_table, ratio_row
 
 OSTRATA = os.path.join(os.path.dirname(sys.executable), "ostrata")
 REF = "bench"
 MEMORY_BAR = 1 << 30
 SPARSE_BYTES = 20 << 30
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the table."""
-
-    what: str
-    measured: str
-    against: str
-    ratio: str
-    bar: str
-    holds: bool
 
 
 class Bench:
@@ -207,22 +194,6 @@ class Bench:
             self.meta.write_text(json.dumps(contentmeta(open_repository(str(self.repo)), REF, self.layers)))
 
 
-def ratio_row(what: str, ours: Measured, peer_name: str, peer: Measured, bar: float | None) -> Row:
-    ratio = ours.wall / peer.wall
-    return Row(
-        what,
-        f"{ours.wall:.1f} s (cpu {ours.cpu:.1f})",
-        f"{peer.wall:.1f} s (cpu {peer.cpu:.1f}) {peer_name}",
-        f"{ratio:.2f}",
-        f"<= {bar}" if bar else "",
-        bar is None or ratio <= bar,
-    )
-
-
-def best_of(count: int, run: Callable[[], Measured]) -> Measured:
-    return min((run() for _ in range(count)), key=lambda measured: measured.wall)
-
-
 def warm(tree: str) -> None:
     """Read everything once; and let the disk finish what earlier rows wrote."""
     measure("sync", watch_memory=False)
@@ -262,19 +233,7 @@ def main() -> int:
     options = parser.parse_args()
     os.makedirs(options.work, exist_ok=True)
     bench = Bench(options.tree, options.work, options.layers)
-    print(f"{os.cpu_count()} cores, {time.strftime('%Y-%m-%d')}, {options.tree}")
-    print("| what | ostrata | against | ratio | bar | holds |\n|---|---|---|---|---|---|")
-    all_hold = True
-    wanted = options.only.split(",") if options.only else list(bench.rows())
-    for name in wanted:
-        for row in bench.rows()[name]():
-            all_hold &= row.holds
-            holds = "yes" if row.holds else "NO"
-            print(
-                f"| {row.what} | {row.measured} | {row.against} | {row.ratio} | {row.bar} | {holds} |",
-                flush=True,
-            )
-    return 0 if all_hold else 4
+    return print_table(options.tree, bench.rows(), options.only)
 
 
 if __name__ == "__main__":

@@ -15,12 +15,12 @@ import json
 import os
 import shutil
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from desktop import OSTRATA, REF, Row, ratio_row
+from desktop import OSTRATA, REF
 from measure import Measured, measure
+from table import Row, print_table, ratio_row
 
 MEMORY_BAR = 512 << 20
 
@@ -119,15 +119,7 @@ def main() -> int:
     options = parser.parse_args()
     os.makedirs(options.work, exist_ok=True)
     bench = Bench(options.tree, options.repo, options.image, Path(options.work), options.update)
-    print(f"{os.cpu_count()} cores, {time.strftime('%Y-%m-%d')}, {options.image}")
-    print("| what | ostrata | against | ratio | bar | holds |\n|---|---|---|---|---|---|")
-    all_hold = True
-    for name in options.only.split(",") if options.only else bench.rows():
-        for row in bench.rows()[name]():
-            all_hold &= row.holds
-            holds = "yes" if row.holds else "NO"
-            print(f"| {row.what} | {row.measured} | {row.against} | {row.ratio} | {row.bar} | {holds} |", flush=True)
-    return 0 if all_hold else 4
+    return print_table(options.image, bench.rows(), options.only)
 
 
 if __name__ == "__main__":

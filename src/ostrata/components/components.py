@@ -123,18 +123,21 @@ def _take_objects(
     for path, claim in claims.items():
         checksum = objects[path]
         name = chosen[checksum].component
-        draft = drafts.get(name) or drafts.setdefault(name, _Draft())
+        draft = drafts.get(name)
+        if draft is None:
+            draft = drafts[name] = _Draft()
         draft.paths.append(path)
         covered = claim.rule in COVERED
         covered_paths += covered
-        if checksum not in seen:
-            seen.add(checksum)
-            entry = entries[path]
-            size = entry.size if isinstance(entry, RegularFile) else 0
-            draft.size += size
-            draft.compressed_size += compressed_size(path, size)
-            covered_bytes += size if covered else 0
-            all_bytes += size
+        if checksum in seen:
+            continue
+        seen.add(checksum)
+        entry = entries[path]
+        size = entry.size if isinstance(entry, RegularFile) else 0
+        draft.size += size
+        draft.compressed_size += compressed_size(path, size)
+        covered_bytes += size if covered else 0
+        all_bytes += size
     return Coverage(covered_paths, len(claims), covered_bytes, all_bytes)
 
 

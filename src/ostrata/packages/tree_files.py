@@ -36,12 +36,15 @@ class TreeFiles:
 
         For what is not in the tree, the place where it would be. Raises: LimitError.
         """
-        return self.locate_all((path,))[0]
+        directory, _, name = path.rpartition("/")
+        found = self._locate(path, directory, name)
+        self._count(len(found))
+        return found
 
     def locate_all(self, paths: Iterable[str]) -> list[str]:
         """`locate` of each of `paths`: a database has hundreds of thousands. Raises: LimitError."""
         known = self._directories
-        characters = self._characters
+        characters = 0
         located = []
         for path in paths:
             directory, _, name = path.rpartition("/")
@@ -49,9 +52,9 @@ class TreeFiles:
             found = f"{place}/{name}" if place and name not in _NO_NAMES else self._locate(path, directory, name)
             characters += len(found)
             if characters > MAX_CHARACTERS:
-                raise LimitError(f"expected at most {MAX_CHARACTERS:,} characters of paths in a database, found more")
+                break
             located.append(found)
-        self._characters = characters
+        self._count(characters)
         return located
 
     def find(self, path: str) -> str | None:
@@ -98,6 +101,11 @@ class TreeFiles:
         if place is None:
             raise NotFoundError("no regular file of that name in the tree", where=f"/{escape(path)}")
         return self._source.open(place)
+
+    def _count(self, characters: int) -> None:
+        self._characters += characters
+        if self._characters > MAX_CHARACTERS:
+            raise LimitError(f"expected at most {MAX_CHARACTERS:,} characters of paths in a database, found more")
 
     def _locate(self, path: str, directory: str, name: str) -> str:
         """The place of `path`, which is `name` in a `directory` that may not be known yet."""

@@ -32,6 +32,7 @@ from ostrata.model.image import Layer, StoredImage
 from ostrata.model.plan import Contentmeta
 from ostrata.packages.databases import read_packages
 from ostrata.pipeline.places import open_image, read_contentmeta
+from ostrata.pipeline.previous_plan import clean_names
 from ostrata.progress import SILENT, Progress
 from ostrata.protocols import BlobStore
 from ostrata.simulation.learning import Learner, PublishedComponent, PublishedRelease
@@ -47,8 +48,6 @@ MAX_TAR = 1 << 40
 
 UNCLAIMED = "unclaimed"
 """The component of paths that no package owns, in layers that do not name one."""
-
-_PREFIXES = ("dedi:", "meta:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,18 +188,8 @@ def _names_in_our_label(image: StoredImage, progress: Progress) -> dict[int, str
 def _held(layer: LayerSummary, own: str | None, theirs: tuple[str, ...]) -> tuple[str, ...]:
     if layer.kind == OSTREE:
         return ()
-    said = layer.components or _clean((own or "").split(",")) or theirs
-    return _clean(said) or ((layer.name,) if layer.kind == CHUNK and layer.name else ())
-
-
-def _clean(names: Sequence[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(cleaned for name in names if (cleaned := _without_prefixes(name.strip()))))
-
-
-def _without_prefixes(name: str) -> str:
-    for prefix in _PREFIXES:
-        name = name.removeprefix(prefix)
-    return name
+    said = layer.components or clean_names((own or "").split(",")) or theirs
+    return clean_names(said) or ((layer.name,) if layer.kind == CHUNK and layer.name else ())
 
 
 def _layers_to_read(
@@ -334,7 +323,7 @@ def _components_of_file(contentmeta: Contentmeta, repository: OstreeRepository |
         members[layer].add(checksum)
     components: dict[str, PublishedComponent] = {}
     for layer, checksums in members.items():
-        names = _clean((contentmeta.layers[layer] or layer).split(",")) if checksums else ()
+        names = clean_names((contentmeta.layers[layer] or layer).split(",")) if checksums else ()
         size = len(checksums) if repository is None else sum(repository.read_header(item)[1] for item in checksums)
         contents = frozenset(checksums)
         for name in names:

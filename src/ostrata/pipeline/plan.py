@@ -321,7 +321,8 @@ def _choose_layers(
     if options.max_layers is not None:
         return attempt(options.max_layers)
     # A layer of each is the commit's.
-    counts = compare_layer_counts(components.components, options.clock, [count - 1 for count in LAYER_COUNTS])
+    tried = [count - 1 for count in LAYER_COUNTS]
+    counts = compare_layer_counts(components.components, options.clock, tried, planner(options.strategy))
     chosen = attempt(counts.knee.max_layers + 1)
     return replace(chosen, steps=[Step(row.max_layers + 1, row.weekly_bytes) for row in counts.rows])
 

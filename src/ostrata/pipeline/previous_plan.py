@@ -153,7 +153,7 @@ def _of_file(path: str) -> PreviousPlan:
     notes: list[str] = []
     info = _rechunk_info(labels, notes)
     return PreviousPlan(
-        layers=tuple(_clean(split_names(name)) for name in contentmeta.layers.values()),
+        layers=tuple(clean_names(split_names(name)) for name in contentmeta.layers.values()),
         told_by="the layers of the contentmeta file",
         clock=_clock(labels, notes),
         version=labels.get(VERSION),
@@ -199,17 +199,17 @@ def _tellers(
     """What tells about layers, the best first: names by layer, and where they are from."""
     try:
         carried = plan_label.decode(image.config.labels, image.config.diff_ids)
-        named = (_clean(split_names(name)) for _, name in carried.layers[1:])  # the first holds the commit
+        named = (clean_names(split_names(name)) for _, name in carried.layers[1:])  # the first holds the commit
         own = tuple(filter(None, named))  # others are those of a base, which is not planned
     except MalformedError as error:
         notes.append(f"not used: {error.what}")
         own = ()
     if any(own):
         yield own, f"the label {plan_label.PLAN}"
-    theirs = tuple(map(_clean, info.layers))
+    theirs = tuple(map(clean_names, info.layers))
     if any(theirs):
         yield theirs, f"the label {rechunk_label.LABEL}"
-    annotated = tuple(_clean(layer.components) for layer in summarise(image).layers if layer.kind == CHUNK)
+    annotated = tuple(clean_names(layer.components) for layer in summarise(image).layers if layer.kind == CHUNK)
     if any(annotated):
         yield annotated, "the annotations of its layers"
 
@@ -236,7 +236,8 @@ def _clock(labels: Mapping[str, str], notes: list[str]) -> date | None:
         return None
 
 
-def _clean(names: Sequence[str]) -> tuple[str, ...]:
+def clean_names(names: Sequence[str]) -> tuple[str, ...]:
+    """The names of components as they are planned by: without the prefixes of rechunk's layers, each once."""
     return tuple(dict.fromkeys(cleaned for name in names if (cleaned := _without_prefixes(name.strip()))))
 
 

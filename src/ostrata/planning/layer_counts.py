@@ -13,7 +13,9 @@ from datetime import date
 
 from ostrata.errors import PlanError
 from ostrata.model.component import Component
-from ostrata.planning.ostrata_planner import OstrataPlanner
+from ostrata.planning.forecast import forecast
+from ostrata.planning.ostrata_planner import PLANNER
+from ostrata.protocols import Planner
 
 LAYER_COUNTS = (48, 64, 96, 128, 192)
 
@@ -36,12 +38,12 @@ class LayerCounts:
 
 
 def compare_layer_counts(
-    components: Sequence[Component], clock: date, counts: Sequence[int] = LAYER_COUNTS
+    components: Sequence[Component], clock: date, counts: Sequence[int] = LAYER_COUNTS, planner: Planner = PLANNER
 ) -> LayerCounts:
-    """Plan afresh with each of `counts` layers. Raises: PlanError, as the planner does, and for no counts."""
+    """Let `planner` plan afresh with each of `counts` layers. Raises: PlanError, as it does, and for no counts."""
     if not counts:
         raise PlanError("expected at least one number of layers, found none")
-    rows = tuple(_row(components, clock, count) for count in sorted(set(counts)))
+    rows = tuple(_row(components, clock, count, planner) for count in sorted(set(counts)))
     return LayerCounts(rows, knee_of(rows))
 
 
@@ -58,6 +60,7 @@ def knee_of(rows: Sequence[LayerCount]) -> LayerCount:
     return max(rows, key=lambda row: (round(below(row), 9), -row.max_layers))
 
 
-def _row(components: Sequence[Component], clock: date, count: int) -> LayerCount:
-    planned = OstrataPlanner().plan_with_figures(components, count, clock)
-    return LayerCount(count, len(planned.plan.layers), planned.figures.weekly_bytes_after)
+def _row(components: Sequence[Component], clock: date, count: int, planner: Planner) -> LayerCount:
+    plan = planner.plan(components, count, clock)
+    layers = forecast(components, plan, clock)
+    return LayerCount(count, sum(map(bool, plan.layers)), sum(layer.weekly_bytes for layer in layers))

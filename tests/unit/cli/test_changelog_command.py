@@ -1,10 +1,12 @@
 """`ostrata changelog`, as it is called."""
 
 import json
+import subprocess
 
 import pytest
 
 from ostrata.cli import run
+from planned_trees import commit_tree, make_packaged_tree
 
 
 @pytest.fixture
@@ -59,3 +61,28 @@ def test_wrong_usage_and_missing_systems_are_told(trees, tmp_path, capfd):
     assert run(["changelog", trees[0]]) == 2
     assert run(["changelog", trees[0], str(tmp_path / "none")]) == 1
     assert "none" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("words", [[], ["--md"], ["--json"]])
+def test_commits_between_two_images_are_listed(tmp_path, monkeypatch, need, capfd, words):
+    need("git")
+    monkeypatch.chdir(tmp_path)
+    git = ["git", "-c", "user.name=n", "-c", "user.email=e", "-c", "commit.gpgsign=false", "-C", "g"]
+    subprocess.run(["git", "init", "-q", "g"], check=True)
+    for number, subject in enumerate(("one", "a|b <x>; \u202e$(touch pwned)"), 1):
+        subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", subject], check=True)
+        head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+        tree = make_packaged_tree(tmp_path / str(number), {"p": {"usr/p": b"x"}}, versions={"p": str(number)})
+        commit_tree(tmp_path / "repo", tree)
+        told = ["-l", f"org.opencontainers.image.revision={head}", "-q"]
+        assert run(["encapsulate", "--repo", "repo", "os", f"oci:image:{number}", *told]) == 0
+    capfd.readouterr()
+    assert run(["changelog", "oci:image:1", "oci:image:2", "--git-dir", "g", "-q", *words]) == 0
+    out = capfd.readouterr().out
+    if words == ["--json"]:
+        commit = {"short": head[:7], "full": head, "subject": "a|b <x>; \u202e$(touch pwned)"}
+        assert json.loads(out)["commits"] == [commit]
+        return
+    escaped = "a|b <x>; \\u202e$(touch pwned)" if not words else "a\\|b \\<x\\>; \\\\u202e$(touch pwned)"
+    assert out.splitlines()[-1] == f"{'- ' if words else ''}{head[:7]} {escaped}"
+    assert ("### Commits" in out) == bool(words)
