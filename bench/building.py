@@ -13,13 +13,13 @@ import json
 import os
 import shutil
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from desktop import MEMORY_BAR, OSTRATA, REF, warm
-from measure import SAMPLE_SECONDS, Measured, measure
+from measure import Measured, Watcher, measure
 from table import Row, print_table, ratio_row
 
 OPTIONS = ("--max-layers", "96", "--created", "2024-05-17T12:00:00Z", "--jobs", "2", "--json", "-q")
@@ -122,7 +122,7 @@ class Bench:
             layer = max(found["size"] for found in json.loads(image.stdout)["layers"])
             scratch = self._fresh("scratch")
             scratch.mkdir()
-            watcher = DiskWatcher(scratch)
+            watcher = Watcher(partial(_on_disk, scratch))
             ours = self.build(f"oci:{self.work / 'image'}", "second", "ostree", "zstd", "--tmpdir", str(scratch))
             peak = watcher.stop()
             output = sum(found["size"] for found in json.loads(ours.stdout)["layers"])
@@ -163,28 +163,12 @@ class Bench:
         return self.work / name
 
 
-class DiskWatcher:
-    """Samples how much the files in a directory take on disk."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._peak = 0
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-
-    def stop(self) -> int:
-        """The most that was seen, in bytes."""
-        self._ended.set()
-        self._thread.join()
-        return self._peak
-
-    def _watch(self) -> None:
-        while not self._ended.wait(SAMPLE_SECONDS):
-            self._peak = max(self._peak, sum(map(_on_disk, self._directory.rglob("*"))))
+def _on_disk(directory: Path) -> int:
+    """How many bytes the files in `directory` take."""
+    return sum(map(_blocks, directory.rglob("*")))
 
 
-def _on_disk(path: Path) -> int:
+def _blocks(path: Path) -> int:
     try:
         return path.lstat().st_blocks * 512
     except FileNotFoundError:

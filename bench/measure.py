@@ -7,6 +7,7 @@ import resource
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def measure(*command: str, shell: bool = False, watch_memory: bool = True) -> Me
         stderr=subprocess.PIPE,
         text=True,
     )
-    watcher = _Watcher(process.pid) if watch_memory else None
+    watcher = Watcher(lambda: sum(map(_proportional_set_size, _family(process.pid)))) if watch_memory else None
     stdout, stderr = process.communicate()
     wall = time.perf_counter() - started
     memory = watcher.stop() if watcher else 0
@@ -49,11 +50,11 @@ def measure(*command: str, shell: bool = False, watch_memory: bool = True) -> Me
     return Measured(wall, cpu, memory, stdout)
 
 
-class _Watcher:
-    """Samples the proportional set size of a process and all below it."""
+class Watcher:
+    """Takes samples of a number of bytes, until `stop` gives the most that was seen."""
 
-    def __init__(self, pid: int) -> None:
-        self._pid = pid
+    def __init__(self, sample: Callable[[], int]) -> None:
+        self._sample = sample
         self._peak = 0
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -66,7 +67,7 @@ class _Watcher:
 
     def _watch(self) -> None:
         while not self._ended.wait(SAMPLE_SECONDS):
-            self._peak = max(self._peak, sum(map(_proportional_set_size, _family(self._pid))))
+            self._peak = max(self._peak, self._sample())
 
 
 def _family(pid: int) -> list[int]:

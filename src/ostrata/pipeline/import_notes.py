@@ -14,13 +14,15 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import zlib
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from ostrata import parallel
-from ostrata.errors import OstrataError
+from ostrata.errors import MalformedError, OstrataError
 from ostrata.model.image import Layer
 from ostrata.model.ostree import FileHeader
 from ostrata.model.tree import Attributes
@@ -134,8 +136,10 @@ def noted_index(unit: NotedIndexUnit) -> tuple[LayerIndex, str | None]:
     notes = _index_notes(unit.place.repository)
     data = notes.read(layer.diff_id.encoded)
     if data is not None:
-        parallel.advance(layer.descriptor.size)
-        return decode_index(data), None
+        with suppress(MalformedError):
+            noted = decode_index(data)
+            parallel.advance(layer.descriptor.size)
+            return noted, None
     index = index_unit(unit.unit)
     temporary = f"{unit.place.directory}/index-{unit.unit.number}"
     notes.prepare(encode_index(index), temporary)
@@ -166,7 +170,14 @@ def _lines(index: LayerIndex) -> Iterator[list[Any]]:
 
 
 def decode_index(data: bytes) -> LayerIndex:
-    """The inverse of `encode_index`, of a note that is whole."""
+    """The inverse of `encode_index`. Raises: MalformedError."""
+    try:
+        return _decode_index(data)
+    except (ValueError, TypeError, LookupError, StopIteration, OSError, EOFError, zlib.error) as error:
+        raise MalformedError(f"the note of a layer's index is none: {error}") from None
+
+
+def _decode_index(data: bytes) -> LayerIndex:
     with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
         lines = map(json.loads, file)
         attributes = tuple(

@@ -28,7 +28,7 @@ from ostrata.sources.image_union import content_place
 from ostrata.sources.rootfs import TreeReader, changed, read_blocks, read_small
 from ostrata.stores.files import open_regular
 from ostrata.stores.ostree_repository import OstreeRepository
-from ostrata.stores.packed_file import PackedFile
+from ostrata.stores.packed_file import Frames, PackedFile
 
 PIECE = 1 << 20
 
@@ -171,6 +171,7 @@ class _TarContents:
     def __init__(self, at: TarsAt) -> None:
         self._at = at
         self._tars: dict[int, _PlainTar | PackedFile] = {}
+        self._frames = Frames()
 
     def close(self) -> None:
         while self._tars:
@@ -181,7 +182,7 @@ class _TarContents:
         place = self._at.tars[number]
         with within(escape(place.path)):
             if number not in self._tars:
-                self._tars[number] = PackedFile(place.path) if place.is_packed else _PlainTar(place)
+                self._tars[number] = PackedFile(place.path, self._frames) if place.is_packed else _PlainTar(place)
             tar, left = self._tars[number], entry.size
             while left:
                 piece = tar.read(min(left, PIECE), offset)

@@ -29,11 +29,10 @@ from ostrata.model.image import (
     StoredImage,
 )
 from ostrata.stores.blobs import missing_blob
-from ostrata.stores.files import open_region, open_regular
+from ostrata.stores.files import COPY_PIECE, open_region, open_regular
 from ostrata.stores.oci_archive import Member, list_members, refuse_compressed
 
 MANIFEST_FILE = "manifest.json"
-_PIECE = 1 << 20
 _COMPRESSED = {b"\x1f\x8b": DOCKER_LAYER_GZIP, b"\x28\xb5\x2f\xfd": LAYER_ZSTD}
 
 
@@ -151,6 +150,6 @@ def _describe_layer(path: str, member: Member, diff_id: Digest) -> Layer:
 
 def _digest(start: bytes, rest: BinaryIO) -> Digest:
     hasher = hashlib.sha256(start)
-    while piece := rest.read(_PIECE):
+    while piece := rest.read(COPY_PIECE):
         hasher.update(piece)
     return Digest("sha256", hasher.hexdigest())

@@ -51,8 +51,8 @@ class Notes:
 
     def names(self) -> Iterator[str]:
         """The names of all notes. Raises: AccessError."""
-        with within(escape(self._directory)), suppress(FileNotFoundError):
-            yield from sorted(os.listdir(self._directory))
+        with within(escape(self._directory)), suppress(FileNotFoundError), os.scandir(self._directory) as found:
+            yield from sorted(entry.name for entry in found if entry.is_file(follow_symlinks=False))
 
     def forget(self, name: str) -> None:
         """Remove a note. Raises: AccessError."""

@@ -4,7 +4,7 @@ The members are listed once, in one walk over the headers; a blob is then read a
 strict: a bad header checksum, a size beyond the file, a repeated name, a link, a name that leads out of the
 archive or a missing end is an error, never the silent end of the list.
 
-Understood: ustar and GNU headers, `L` entries, and PAX records `path` and `size`. Compressed archives are
+Understood: ustar and GNU headers, `L` entries, and PAX records `path`, `linkpath` and `size`. Compressed archives are
 not: a blob in them has no offset.
 """
 

@@ -21,8 +21,11 @@ from ostrata.stores.files import open_regular, write_all
 FRAME = 1 << 17
 LEVEL = 1
 
-_KEPT = 16  # frames of a reader: files that are neighbours are mostly read one after the other
+_KEPT = 16  # files that are neighbours are mostly read one after the other
 _NUMBER = 8
+
+Frames = OrderedDict[tuple[str, int], bytes]
+"""The frames that were read last, by file and number: readers that share one keep no more together than one alone."""
 
 
 class PackedWriter:
@@ -70,12 +73,12 @@ class PackedWriter:
 
 
 class PackedFile:
-    """The finished file `path`, open for reading. Raises: NotFoundError, AccessError."""
+    """The finished file `path`, open for reading, with `kept` frames. Raises: NotFoundError, AccessError."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, kept: Frames) -> None:
         self._path = path
         self._descriptor = open_regular(path)
-        self._kept: OrderedDict[int, bytes] = OrderedDict()
+        self._kept = kept
         try:
             self._starts = self._read_starts()
         except BaseException:
@@ -92,13 +95,14 @@ class PackedFile:
         return self._frame(number)[start : start + size] if number < len(self._starts) - 1 else b""
 
     def _frame(self, number: int) -> bytes:
-        data = self._kept.get(number)
+        key = (self._path, number)
+        data = self._kept.get(key)
         if data is None:
             start, end = self._starts[number : number + 2]
-            data = self._kept[number] = self._decompress(self._pread(end - start, start))
+            data = self._kept[key] = self._decompress(self._pread(end - start, start))
             if len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
-        self._kept.move_to_end(number)
+        self._kept.move_to_end(key)
         return data
 
     def _decompress(self, frame: bytes) -> bytes:

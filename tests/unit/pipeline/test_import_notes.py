@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -140,6 +142,31 @@ def test_a_damaged_note_costs_time_and_nothing_more(kind: str, tmp_path: Path) -
         found = do_import(tmp_path / "repo", image)
         assert (read(found), found.checksum) == (1, first.checksum)
         assert notes(tmp_path / "repo") == before
+
+
+@pytest.mark.parametrize(
+    "lines", [b"", b"{", b"[]\n", b"[]\n[]\n[1]\n", b"[]\n[[1]]\n", b'[]\n[]\n["a","no change",0,0,0,"",[]]\n']
+)
+def test_a_whole_note_that_is_no_index_costs_time_and_nothing_more(lines: bytes, tmp_path: Path) -> None:
+    image = derived_image(tmp_path / "image", FIRST)
+    first = do_import(tmp_path / "repo", image)
+    before = notes(tmp_path / "repo")
+    note = tmp_path / "repo/ostrata/indexes" / image[1].layers[2].diff_id.encoded
+    head = note.read_bytes().split(b"\n", 1)[0] + b"\n"
+    for data in (gzip.compress(lines), lines):
+        note.write_bytes(head + hashlib.sha256(data).digest() + data)
+        found = do_import(tmp_path / "repo", image)
+        assert (read(found), found.checksum) == (1, first.checksum)
+        assert notes(tmp_path / "repo") == before
+
+
+def test_what_is_no_file_beside_the_notes_stays(tmp_path: Path) -> None:
+    image = derived_image(tmp_path / "image", FIRST)
+    init_repository(str(tmp_path / "repo"))
+    for kind in ("indexes", "contents", "layers"):
+        (tmp_path / "repo/ostrata" / kind / "directory").mkdir(parents=True)
+    do_import(tmp_path / "repo", image)
+    assert [path.name for path in (tmp_path / "repo/ostrata").glob("*/directory")] == ["directory"] * 3
 
 
 def test_an_object_with_other_attributes_is_not_used_again_whatever_a_note_says(tmp_path: Path) -> None:

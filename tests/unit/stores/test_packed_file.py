@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ostrata.errors import AccessError, MalformedError
-from ostrata.stores.packed_file import FRAME, PackedFile, PackedWriter
+from ostrata.stores.packed_file import FRAME, Frames, PackedFile, PackedWriter
 
 
 def write(path: Path, *pieces: bytes) -> None:
@@ -18,7 +18,7 @@ def write(path: Path, *pieces: bytes) -> None:
 
 
 def read(path: Path, size: int, position: int) -> bytes:
-    file = PackedFile(str(path))
+    file = PackedFile(str(path), Frames())
     found = b""
     while len(found) < size and (piece := file.read(size - len(found), position + len(found))):
         found += piece
@@ -41,6 +41,20 @@ def test_what_was_written_in_any_pieces_is_read_from_any_place(tmp_path: Path, s
 def test_it_takes_less_room_than_what_it_holds(tmp_path: Path) -> None:
     write(tmp_path / "file", bytes(64 * FRAME))
     assert os.path.getsize(tmp_path / "file") < FRAME
+
+
+def test_readers_that_share_frames_keep_no_more_than_one_alone(tmp_path: Path) -> None:
+    data = random.Random(3).randbytes(20 * FRAME)
+    kept = Frames()
+    for name in ("a", "b", "c"):
+        write(tmp_path / name, name.encode() + data)
+    files = [PackedFile(str(tmp_path / name), kept) for name in ("a", "b", "c")]
+    for start in range(0, len(data), FRAME):
+        found = [file.read(FRAME, start) for file in files]
+        assert found == [(name + data)[start : start + FRAME] for name in (b"a", b"b", b"c")]
+    assert 0 < sum(map(len, kept.values())) <= 16 * FRAME
+    for file in files:
+        file.close()
 
 
 def test_there_is_nothing_behind_the_end(tmp_path: Path) -> None:
