@@ -47,6 +47,11 @@ class Container:
         self.base = frozenset(self.nodes) if base else frozenset[str]()
         # What layers do not show of the base's directories stays theirs.
         self.hidden = {path: node.xattrs for path, node in self.nodes.items() if node.kind == "directory"}
+        self.opaque: set[str] = set()
+
+    def next_layer(self) -> None:
+        """What is applied from now on is of another layer."""
+        self.opaque.clear()
 
     def apply(self, layer: Layer) -> None:
         """Whiteouts come first in `layer`."""
@@ -54,6 +59,7 @@ class Container:
             parent, _, name = change.path.rpartition("/")
             if name == ".wh..wh..opq":
                 self._remove_below(parent)
+                self.opaque.add(parent)
             elif name.startswith(".wh."):
                 self._remove(joined(parent, name.removeprefix(".wh.")))
             else:
@@ -64,6 +70,8 @@ class Container:
         node = self.nodes[change.to] if change.kind == "link" else node_of(change)
         for parent in parents(path):
             self.nodes.setdefault(parent, MADE)
+        if path in self.opaque:  # with an entry beside the whiteout it is another directory
+            self.hidden.pop(path, None)
         if node.kind != "directory" or (path in self.nodes and self.nodes[path].kind != "directory"):
             self._remove(path)
         elif path in self.hidden:
@@ -160,6 +168,7 @@ def layers_on(draw: st.DrawFn, base: Tree | None, suited: Callable[[Node], Node]
 
 def draw_layer(draw: st.DrawFn, container: Container, suited: Callable[[Node], Node]) -> Layer:
     layer: Layer = []
+    container.next_layer()
 
     def add(change: Change) -> None:
         container.apply([change])

@@ -101,13 +101,26 @@ def aside(function: Callable[[Unit], Result], unit: Unit, *, jobs: int) -> Itera
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_answer, args=(sender, receiver, function, unit))
     with receiver:
-        with sender:
+        with sender, _told_later():
             process.start()
         try:
             yield lambda: _received(receiver)
         finally:
             process.terminate()
             process.join()
+
+
+@contextmanager
+def _told_later() -> Iterator[None]:
+    """Hold SIGTERM back, from a process that is started here too, until it waits for it.
+
+    A handler that it has from its parent would run within the hooks of `os.fork`, which swallow what is raised.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _answer(sender: Connection, receiver: Connection, function: Callable[[Unit], Result], unit: Unit) -> None:
@@ -186,7 +199,8 @@ class WorkerPool:
         futures: dict[Future[Result], int] = {}
         try:
             for index, unit in numbered:
-                futures[self._executor.submit(function, unit)] = index
+                with _told_later():
+                    futures[self._executor.submit(function, unit)] = index
             if meanwhile is not None:
                 meanwhile()
             yield from self._in_order(futures, on_advance)
@@ -232,8 +246,8 @@ def _initialise_worker(counter: Synchronized[int] | None) -> None:
     global _counter  # noqa: PLW0603
     _counter = counter
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides, and sends SIGTERM
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # in this thread and those it starts
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_when_told, daemon=True).start()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

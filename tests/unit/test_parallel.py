@@ -98,6 +98,25 @@ def test_nobody_waits_for_what_is_done_aside_and_not_asked_for() -> None:
     assert time.monotonic() - started < 30
 
 
+CANCELLED = """
+import signal, time
+from ostrata import parallel
+
+def raises(*_):
+    raise KeyboardInterrupt
+
+signal.signal(signal.SIGTERM, raises)  # as the command line has it
+for _ in range(200):
+    with parallel.aside(time.sleep, 60, jobs=2):
+        pass
+"""
+
+
+def test_a_process_that_has_just_begun_ends_when_it_is_told_and_says_nothing() -> None:
+    done = subprocess.run([sys.executable, "-c", CANCELLED], capture_output=True, text=True, timeout=50)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 SLOW = """
 import os, sys, time
 from ostrata import parallel
