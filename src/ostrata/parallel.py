@@ -233,6 +233,9 @@ class WorkerPool:
     def _terminate(self) -> None:
         for process in set(multiprocessing.active_children()) - self._others:
             process.terminate()
+        # One may end within sending its result: who reads it waits for the rest as long as somebody could write it.
+        if (results := getattr(self._executor, "_result_queue", None)) is not None:
+            results._writer.close()
 
 
 def _process_context() -> Any:

@@ -16,6 +16,7 @@ import pytest
 
 import tarbuilder
 from layer_images import TarImage, digest, tar_image
+from measured_program import PROGRAM, peak_of
 from ostrata.codecs.zstd import CompressionParameter, ZstdCompressor
 from tarbuilder import BOOTC, END, Header, Node, commit_bytes, file_checksum
 
@@ -37,9 +38,9 @@ class Used:
 
 def run(directory: Path, *arguments: str) -> Used:
     """Run a command with its temporary files in `directory`; disk is what is in `directory`, looked at all the time."""
-    line = [sys.executable, "-m", "ostrata", *arguments, "--max-size", str(LIMIT), "--jobs", "1", "--quiet"]
+    line = [sys.executable, "-c", PROGRAM, *arguments, "--max-size", str(LIMIT), "--jobs", "1", "--quiet"]
     before, most = disk_of(directory), 0
-    process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     ended = threading.Event()
 
     def watch() -> None:
@@ -50,14 +51,10 @@ def run(directory: Path, *arguments: str) -> Used:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    assert process.stderr is not None
-    err = process.stderr.read()
-    process.stderr.close()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
+    out, err = process.communicate()
     ended.set()
     watcher.join()
-    return Used(process.returncode, err, usage.ru_maxrss * 1024, max(0, most - before))
+    return Used(process.returncode, err, peak_of(out), max(0, most - before))
 
 
 def disk_of(directory: Path) -> int:

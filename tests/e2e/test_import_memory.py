@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from derived_images import derived_image
+from measured_program import PROGRAM, peak_of
 from ostrata.errors import LimitError
 from ostrata.pipeline.import_image import import_image
 from ostrata.sources import image_union
@@ -24,24 +24,13 @@ WORKERS = 2 * (30 << 20)
 """What two workers take before they have anything to do."""
 
 
-PROGRAM = """
-import atexit, pathlib
-atexit.register(lambda: print(pathlib.Path("/proc/self/status").read_text()))
-from ostrata.cli import main
-main()
-"""
-"""The command line; at its end it tells what the kernel knows. (Of `getrusage` the peak may be a parent's.)"""
-
-
 def peak(place: Path, entries: int) -> int:
     """Bytes of memory of one process that imports an image of so many small files in 8 layers."""
     names = [f"usr/share/some-package-{number // 64}/a-file-of-a-usual-name-{number}" for number in range(entries)]
     write_image(place / "image", [[Change(name, data=name.encode()) for name in names[start::8]] for start in range(8)])
     arguments = ["import", f"oci:{place}/image:t", "--repo", f"{place}/repo", "--jobs", "1", "--quiet"]
     done = subprocess.run([sys.executable, "-c", PROGRAM, *arguments], capture_output=True, text=True, check=True)
-    found = re.search(r"VmHWM:\s*(\d+) kB", done.stdout)
-    assert found is not None
-    return int(found[1]) << 10
+    return peak_of(done.stdout)
 
 
 def test_an_image_of_many_entries_fits_into_the_bound(tmp_path: Path) -> None:

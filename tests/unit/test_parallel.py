@@ -117,6 +117,22 @@ def test_a_process_that_has_just_begun_ends_when_it_is_told_and_says_nothing() -
     assert (done.returncode, done.stderr) == (0, "")
 
 
+STOPPED = """
+import time
+from ostrata import parallel
+
+for tick in range(14):
+    results = parallel.run(bytes, [1, 300_000_000], jobs=2)
+    next(results)
+    time.sleep(tick * 0.05)
+    results.close()
+"""
+
+
+def test_a_worker_that_ends_within_sending_its_result_holds_nobody_up() -> None:
+    subprocess.run([sys.executable, "-c", STOPPED], check=True, timeout=60)
+
+
 SLOW = """
 import os, sys, time
 from ostrata import parallel
