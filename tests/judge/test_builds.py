@@ -14,6 +14,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,8 +135,8 @@ def built(request: pytest.FixtureRequest, chroot: Chroot, tmp_path_factory: pyte
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed")
     work = tmp_path_factory.mktemp(name)
-    for directory in (work, *work.parents[:2]):
-        directory.chmod(0o755)
+    for directory in (work, *work.relative_to(tempfile.gettempdir()).parents[:-1]):
+        Path(tempfile.gettempdir(), directory).chmod(0o755)
     SYSTEMS[name](work / "tree", chroot, work)
     build_with_buildah(chroot, work)
     run_ci(work)
