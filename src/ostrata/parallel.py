@@ -88,13 +88,16 @@ def run(
 
 
 @contextmanager
-def aside(function: Callable[[Unit], Result], unit: Unit, *, jobs: int) -> Iterator[Callable[[], Result]]:
+def aside(
+    function: Callable[[Unit], Result], unit: Unit, *, jobs: int, by_fork: bool = False
+) -> Iterator[Callable[[], Result]]:
     """Have `function(unit)` done by a process of its own, in a ``with`` block; the value waits for the result, once.
 
-    With one job it is done here, when it is asked for. Raises, when asked: whatever `function` raised; AccessError
-    when the process was killed.
+    With one job it is done here, when it is asked for; with `by_fork` also where no process can be forked, since what
+    `function` refers to is too much to be sent. Raises, when asked: whatever `function` raised; AccessError when the
+    process was killed.
     """
-    if jobs <= 1:
+    if jobs <= 1 or (by_fork and not _can_fork()):
         yield lambda: function(unit)
         return
     context = _process_context()
@@ -240,9 +243,12 @@ class WorkerPool:
 
 def _process_context() -> Any:
     """Fork where that is safe (it is faster), the fork server where other threads run."""
-    method = "fork" if threading.active_count() == 1 else "forkserver"
-    context: BaseContext = multiprocessing.get_context(method)
+    context: BaseContext = multiprocessing.get_context("fork" if _can_fork() else "forkserver")
     return context
+
+
+def _can_fork() -> bool:
+    return threading.active_count() == 1
 
 
 def _initialise_worker(counter: Synchronized[int] | None) -> None:

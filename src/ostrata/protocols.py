@@ -98,8 +98,10 @@ class PackageDatabase(Protocol):
     def name(self) -> str:
         """As people know it: rpm, dpkg, alpm, apk."""
 
-    def read(self, source: Source) -> list[Package] | None:
+    def read(self, source: Source, *, jobs: int = 1) -> list[Package] | None:
         """The packages installed in the tree, by name; None when it has no such database.
+
+        With more than one of `jobs` a process of its own may read a part, where that is faster.
 
         Raises: MalformedError, UnsupportedError, LimitError for a database that cannot be read.
         """

@@ -83,6 +83,22 @@ def test_a_failure_aside_comes_out_whole_when_it_is_asked_for(jobs: int) -> None
         answer()
 
 
+def test_what_is_too_much_to_be_sent_is_done_here_where_no_process_can_be_forked() -> None:
+    """Beside another thread nothing is forked, and a function that cannot be pickled cannot be sent."""
+    over = threading.Event()
+    other = threading.Thread(target=over.wait)
+    with parallel.aside(lambda unit: (os.getpid(), unit), 7, jobs=2, by_fork=True) as answer:
+        process, unit = answer()
+    assert (process != os.getpid(), unit) == (True, 7)
+    other.start()
+    try:
+        with parallel.aside(lambda unit: (os.getpid(), unit), 7, jobs=2, by_fork=True) as answer:
+            assert answer() == (os.getpid(), 7)
+    finally:
+        over.set()
+        other.join()
+
+
 def test_who_is_killed_aside_is_an_error_with_a_hint() -> None:
     with (
         parallel.aside(die, 1, jobs=2) as answer,

@@ -209,7 +209,9 @@ def _planned(options: EncapsulateOptions, planning: dict[str, Any], rev: str, pr
     labels = read_label_options(planning | {"labels": [f"{key}={text}" for key, text in given if text is not None]})
     previous = read_previous(planning)
     planned = open_plan_source(rev, planning, progress)
-    result = plan_tree(planned, plan_options(planning, planned.timestamp, labels), previous, progress=progress)
+    result = plan_tree(
+        planned, plan_options(planning, planned.timestamp, labels), previous, jobs=planning["jobs"], progress=progress
+    )
     for note in result.notes:
         progress.warn(note)
     if result.previous is not None and not planning["quiet"]:

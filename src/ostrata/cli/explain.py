@@ -67,7 +67,9 @@ def command(source: str, path: str, quiet: bool, as_json: bool, **given: Any) ->
     with open_progress(quiet or as_json) as progress:
         previous = read_previous(given)
         planned = open_plan_source(source, given, progress)
-        result = plan_tree(planned, plan_options(given, planned.timestamp), previous, progress=progress)
+        result = plan_tree(
+            planned, plan_options(given, planned.timestamp), previous, jobs=given["jobs"], progress=progress
+        )
         shares = explain_directory(planned, result, path)
         if shares is not None:
             document, lines = _directory_to_json(path, shares), _describe_directory(path, shares)

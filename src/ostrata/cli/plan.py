@@ -75,7 +75,7 @@ def command(source: str, output: str | None, quiet: bool, as_json: bool, **given
         previous = read_previous(given)
         planned = open_plan_source(source, given, progress)
         options = plan_options(given, planned.timestamp, labels)
-        result = plan_tree(planned, options, previous, progress=progress)
+        result = plan_tree(planned, options, previous, jobs=given["jobs"], progress=progress)
         for note in result.notes:
             progress.warn(note)
         if output is not None:

@@ -30,7 +30,7 @@ class AlpmDatabase:
 
     name: str = "alpm"
 
-    def read(self, source: Source) -> list[Package] | None:
+    def read(self, source: Source, *, jobs: int = 1) -> list[Package] | None:
         """As `protocols.PackageDatabase`."""
         files = TreeFiles(source)
         for directory in (*_configured(files), *DIRECTORIES):

@@ -25,7 +25,7 @@ class ApkDatabase:
 
     name: str = "apk"
 
-    def read(self, source: Source) -> list[Package] | None:
+    def read(self, source: Source, *, jobs: int = 1) -> list[Package] | None:
         """As `protocols.PackageDatabase`."""
         files = TreeFiles(source)
         place = next((found for found in map(files.find, PLACES) if found is not None), None)

@@ -29,7 +29,7 @@ class Finding:
 
 
 def read_packages(
-    source: Source, databases: Mapping[str, PackageDatabase] = DATABASES
+    source: Source, databases: Mapping[str, PackageDatabase] = DATABASES, *, jobs: int = 1
 ) -> tuple[dict[str, list[Package]], list[Finding]]:
     """The packages by database, of those databases that the tree has and that can be read; and what is wrong.
 
@@ -39,7 +39,7 @@ def read_packages(
     findings: list[Finding] = []
     for name, database in databases.items():
         try:
-            found = database.read(source)
+            found = database.read(source, jobs=jobs)
         except OstrataError as error:
             findings.append(Finding(name, f"the {name} database cannot be read: {_in_a_line(error)}", error))
             continue

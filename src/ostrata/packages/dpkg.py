@@ -22,6 +22,7 @@ from ostrata.codecs.gzip import decompress_head
 from ostrata.errors import LimitError, OstrataError, escape, within
 from ostrata.model.package import Package
 from ostrata.packages.tree_files import TreeFiles
+from ostrata.parallel import aside
 from ostrata.protocols import Source
 
 Value = TypeVar("Value")
@@ -44,13 +45,13 @@ class DpkgDatabase:
 
     name: str = "dpkg"
 
-    def read(self, source: Source) -> list[Package] | None:
+    def read(self, source: Source, *, jobs: int = 1) -> list[Package] | None:
         """As `protocols.PackageDatabase`."""
         files = TreeFiles(source)
         for directory in DIRECTORIES:
             database = _Database(files, directory)
             if database.is_there:
-                return sorted(database.packages(), key=lambda package: (package.name, package.arch))
+                return sorted(database.packages(jobs), key=lambda package: (package.name, package.arch))
         return None
 
 
@@ -68,13 +69,16 @@ class _Database:
     def is_there(self) -> bool:
         return self._files.find(self._status) is not None or bool(self._parts)
 
-    def packages(self) -> list[Package]:
+    def packages(self, jobs: int) -> list[Package]:
         listed = self._paragraphs()
-        changes = _Changelogs(self._files).read([paragraph for paragraph, _ in listed])
-        diversions = self._diversions()
+        paragraphs = [paragraph for paragraph, _ in listed]
+        with aside(_Changelogs(self._files).read, paragraphs, jobs=jobs, by_fork=True) as read_changes:
+            diversions = self._diversions()
+            packages = [self._package(paragraph, base, diversions) for paragraph, base in listed]
+            changes = read_changes()
         return [
-            self._package(paragraph, base, diversions, changes.get(_source_of(paragraph), _Changes()))
-            for paragraph, base in listed
+            _with_changes(package, changes.get(_source_of(paragraph)))
+            for package, paragraph in zip(packages, paragraphs, strict=True)
         ]
 
     def _paragraphs(self) -> list[tuple[Paragraph, str]]:
@@ -106,10 +110,9 @@ class _Database:
             return {}
         return {diversion.path: diversion for diversion in self._decode(path, dpkg.decode_diversions, MAX_STATUS)}
 
-    def _package(
-        self, paragraph: Paragraph, base: str, diversions: Mapping[str, Diversion], changes: _Changes
-    ) -> Package:
-        notes = list(changes.notes)
+    def _package(self, paragraph: Paragraph, base: str, diversions: Mapping[str, Diversion]) -> Package:
+        """The package without its changes."""
+        notes: list[str] = []
         sums = self._sums(base, notes)
         listed = self._listed(base, sums, notes)
         real = listed if diversions.keys().isdisjoint(listed) else _diverted(listed, paragraph.name, diversions)
@@ -121,10 +124,8 @@ class _Database:
             arch=paragraph.arch,
             source=paragraph.source,
             paths=tuple(dict.fromkeys(places.values())),
-            changed=changes.days,
             digests={places[path]: ("md5", value) for path, value in known if path in places},
             size=paragraph.size,
-            dropped_dates=changes.dropped,
             notes=tuple(notes),
         )
 
@@ -165,6 +166,13 @@ class _Changes:
     days: tuple[date, ...] = ()
     dropped: int = 0
     notes: tuple[str, ...] = ()
+
+
+def _with_changes(package: Package, changes: _Changes | None) -> Package:
+    if changes is None:
+        return package
+    notes = (*changes.notes, *package.notes)
+    return replace(package, changed=changes.days, dropped_dates=changes.dropped, notes=notes)
 
 
 _SourceVersion = tuple[str, str]

@@ -44,7 +44,7 @@ class RpmDatabase:
 
     name: str = "rpm"
 
-    def read(self, source: Source) -> list[Package] | None:
+    def read(self, source: Source, *, jobs: int = 1) -> list[Package] | None:
         """As `protocols.PackageDatabase`; gpg-pubkey, which rpm lists too, is among them."""
         files = TreeFiles(source)
         places = _find(files)

@@ -166,6 +166,7 @@ def plan_tree(
     previous: PreviousPlan = NO_PREVIOUS_PLAN,
     *,
     claimed: ClaimedTree | None = None,
+    jobs: int = 1,
     progress: Progress = SILENT,
 ) -> TreePlan:
     """The plan of a tree, which may be `claimed` already.
@@ -179,7 +180,7 @@ def plan_tree(
         )
     if claimed is None:
         progress.start("reading packages", None)
-        claimed = claim_tree(planned.source, planned.packages or planned.source, options)
+        claimed = claim_tree(planned.source, planned.packages or planned.source, options, jobs=jobs)
     progress.start("finding components", None)
     databases, claims, notes = claimed.databases, claimed.claims, [*claimed.notes]
     components = form_components(
@@ -222,9 +223,9 @@ def plan_tree(
     )
 
 
-def claim_tree(source: Source, packages: Source, options: PlanOptions) -> ClaimedTree:
+def claim_tree(source: Source, packages: Source, options: PlanOptions, *, jobs: int = 1) -> ClaimedTree:
     """Read the package databases in `packages`, and claim the paths of `source`. Raises: as `plan_tree`."""
-    databases, notes = _read_packages(packages, options.require_packages)
+    databases, notes = _read_packages(packages, options.require_packages, jobs)
     claims = claim_paths(
         source,
         databases,
@@ -258,8 +259,8 @@ def read_history_file(path: str) -> History:
 # Packages
 
 
-def _read_packages(source: Source, required: bool) -> tuple[dict[str, list[Package]], list[str]]:
-    databases, findings = read_packages(source)
+def _read_packages(source: Source, required: bool, jobs: int) -> tuple[dict[str, list[Package]], list[str]]:
+    databases, findings = read_packages(source, jobs=jobs)
     for finding in findings:
         if required and finding.error is not None:
             raise finding.error

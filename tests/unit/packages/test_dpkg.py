@@ -33,8 +33,10 @@ def changelog(*days: int) -> bytes:
 
 
 def read(files: Files) -> dict[str, Package]:
+    """With one job, and with a process aside: they must find the same."""
     packages = DpkgDatabase().read(MemorySource(files))
     assert packages is not None
+    assert DpkgDatabase().read(MemorySource(files), jobs=2) == packages
     return {package.name: package for package in packages}
 
 
