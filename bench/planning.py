@@ -161,7 +161,7 @@ def seconds_rows() -> Iterator[Row]:
 def tree_rows(repo: str, revision: str) -> Iterator[Row]:
     source = open_commit(open_repository(repo), revision)
     count = sum(map(len, read_packages(source)[0].values()))
-    yield seconds_row(f"{count:,} packages, read from the commit", partial(read_packages, source), 1.0)
+    yield seconds_row(f"{count:,} packages, read from the commit", partial(read_packages, source, jobs=2), 1.0)
     command = (OSTRATA, "plan", "--repo", repo, revision, "--max-layers", "64", "-q")
     files = len(source.commit.files)
     yield seconds_row(f"`ostrata plan` of {files:,} files", partial(measure, *command, watch_memory=False), 5.0)

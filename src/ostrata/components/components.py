@@ -62,9 +62,10 @@ def form_components(
     history: Iterable[Component] = (),
 ) -> Components:
     """Components of claimed paths; `objects` is path -> object checksum, for every claimed path."""
-    chosen = _choose(claims.by_path, objects)
+    checksums = [objects[path] for path in claims.by_path]
+    chosen = _choose(claims.by_path.values(), checksums)
     drafts: dict[str, _Draft] = {}
-    coverage = _take_objects(claims.by_path, entries, objects, chosen, drafts)
+    coverage = _take_objects(claims.by_path, checksums, entries, chosen, drafts)
     packages = _packages_of(claims, databases, by_package)
     past = {component.name: component.updates for component in history}
     wishes = _wishes(chosen.values(), frozenset(name for name, updates in past.items() if updates))
@@ -87,13 +88,13 @@ def form_components(
     return Components(tuple(components), chosen, coverage, packages)
 
 
-def _choose(claims: Mapping[str, Claim], objects: Mapping[str, str]) -> dict[str, Claim]:
-    """Object -> the claim that has it."""
+def _choose(claims: Iterable[Claim], checksums: Iterable[str]) -> dict[str, Claim]:
+    """Object -> the claim that has it; both go through the claimed paths."""
     chosen: dict[str, Claim] = {}
-    for path, claim in claims.items():
-        best = chosen.setdefault(objects[path], claim)
+    for claim, checksum in zip(claims, checksums, strict=True):
+        best = chosen.setdefault(checksum, claim)
         if best is not claim and best.component != claim.component and _order(claim) < _order(best):
-            chosen[objects[path]] = claim
+            chosen[checksum] = claim
     return chosen
 
 
@@ -112,16 +113,15 @@ class _Draft:
 
 def _take_objects(
     claims: Mapping[str, Claim],
+    checksums: Iterable[str],
     entries: Mapping[str, Entry],
-    objects: Mapping[str, str],
     chosen: Mapping[str, Claim],
     drafts: dict[str, _Draft],
 ) -> Coverage:
     """Put every path into the draft of its object's component; an object's bytes count once, at its first path."""
     covered_paths = covered_bytes = all_bytes = 0
     seen: set[str] = set()
-    for path, claim in claims.items():
-        checksum = objects[path]
+    for (path, claim), checksum in zip(claims.items(), checksums, strict=True):
         name = chosen[checksum].component
         draft = drafts.get(name)
         if draft is None:

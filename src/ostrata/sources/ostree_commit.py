@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from typing import Protocol
 
 from ostrata import parallel
@@ -136,19 +135,21 @@ class HeaderUnit:
 
 def _header_units(walk: _Walk, repository: str, made: list[HeaderUnit]) -> Iterator[HeaderUnit]:
     """A unit as soon as the walk has met enough file objects; `made` gets them too."""
-    met: dict[str, None] = {}
-    taken = 0
+    met: set[str] = set()
+    waiting: list[str] = []
 
     def unit() -> HeaderUnit:
-        made.append(HeaderUnit(repository, tuple(islice(met, taken, None))))
+        made.append(HeaderUnit(repository, tuple(dict.fromkeys(waiting))))
+        waiting.clear()
         return made[-1]
 
     for files in walk:
-        met.update(dict.fromkeys([checksum for _, checksum in files]))
-        if len(met) - taken >= HEADERS_PER_UNIT:
+        new = [checksum for _, checksum in files if checksum not in met]
+        met.update(new)
+        waiting += new
+        if len(waiting) >= HEADERS_PER_UNIT:
             yield unit()
-            taken = len(met)
-    if len(met) > taken:
+    if waiting:
         yield unit()
 
 
