@@ -114,6 +114,10 @@ class Planner(Protocol):
     def name(self) -> str:
         """As `--strategy` names it."""
 
+    @property
+    def carries(self) -> bool:
+        """Whether it carries a previous plan on."""
+
     def plan(
         self, components: Sequence[Component], max_layers: int, clock: date, previous: ComponentPlan | None = None
     ) -> ComponentPlan:

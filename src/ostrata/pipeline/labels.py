@@ -27,6 +27,7 @@ from ostrata.planning.labels import (
     next_version,
     package_versions,
 )
+from ostrata.protocols import Planner
 from ostrata.stores.files import read_limited
 from ostrata.stores.git_log import read_commits
 
@@ -103,12 +104,13 @@ def read_tags_file(path: str) -> tuple[str, ...]:
         return tag_list.decode(read_limited(path, tag_list.MAX_TAGS))
 
 
-def describe_previous(previous: PreviousPlan, carried: Carried | None) -> str | None:
+def describe_previous(previous: PreviousPlan, carried: Carried | None, strategy: Planner) -> str | None:
     """One line that says what was used of the previous plan and what was not; None without one."""
     if previous.told_by is None:
         return None
     if carried is None:
-        return f"the previous plan is known by {previous.told_by}"
+        used = "carried on in its own way" if strategy.carries else "not used, since it has no memory"
+        return f"the previous plan, by {previous.told_by}: {used}, by the strategy {strategy.name}"
     counts = (
         (carried.renamed, "known by another version's name"),
         (carried.joined, "put to the rest of a source"),

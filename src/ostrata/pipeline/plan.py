@@ -218,7 +218,7 @@ def plan_tree(
         steps=tuple(chosen.steps),
         carried=chosen.carried,
         figures=chosen.figures,
-        previous=describe_previous(previous, chosen.carried),
+        previous=describe_previous(previous, chosen.carried, planner(options.strategy)),
         notes=(*notes, *label_notes),
     )
 

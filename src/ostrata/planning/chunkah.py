@@ -49,6 +49,7 @@ class Chunkah:
     """A planner; see the module."""
 
     name: str = "chunkah"
+    carries: bool = False
 
     def plan(
         self, components: Sequence[Component], max_layers: int, clock: date, previous: ComponentPlan | None = None

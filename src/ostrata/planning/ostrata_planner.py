@@ -66,6 +66,7 @@ class OstrataPlanner:
     """
 
     name: str = "ostrata"
+    carries: bool = True
     rebalance: Rebalance = "auto"
     changed: frozenset[str] | None = None
 

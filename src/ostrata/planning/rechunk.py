@@ -67,6 +67,7 @@ class Rechunk:
     """A planner; see the module."""
 
     name: str = "rechunk"
+    carries: bool = True
 
     def plan(
         self, components: Sequence[Component], max_layers: int, clock: date, previous: ComponentPlan | None = None

@@ -53,6 +53,7 @@ class RpmOstree:
     """A planner; see the module. The last layer of a plan may be empty: it is where new components will go."""
 
     name: str = "rpm-ostree"
+    carries: bool = True
 
     def plan(
         self, components: Sequence[Component], max_layers: int, clock: date, previous: ComponentPlan | None = None

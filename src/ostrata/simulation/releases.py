@@ -29,6 +29,7 @@ class WithoutMemory:
     """A planner that plans every release afresh: what carrying is worth shows against it."""
 
     planner: Planner
+    carries: bool = False
 
     @property
     def name(self) -> str:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import struct
 import tempfile
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -140,6 +142,31 @@ def test_a_schema_that_is_not_text_is_refused() -> None:
     database = sqlite([named("a")]).replace(b"CREATE TABLE 'Packages'", b"CREATE T\x95BLE 'Packages'")
     with pytest.raises(MalformedError, match="the SQLite database cannot be read"):
         read({f"{PLACE}/rpmdb.sqlite": database})
+
+
+def test_a_schema_runs_no_function_that_is_not_innocuous(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A generated column is a plain column to who reads it; `trusted_schema` decides what it may call."""
+    called: list[None] = []
+    connect = sqlite3.connect
+
+    def probe() -> bytes:
+        called.append(None)
+        return named("a")
+
+    def connect_with_probe(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        connection = connect(*arguments, **options)
+        connection.create_function("probe", 0, probe, deterministic=True)
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", connect_with_probe)
+    database = sqlite_of(
+        "CREATE TABLE Packages (hnum INTEGER PRIMARY KEY, blob BLOB AS (probe()) VIRTUAL)",
+        "INSERT INTO Packages (hnum) VALUES (1)",
+    )
+    called.clear()
+    with pytest.raises(MalformedError, match="unsafe use of probe"):
+        read({f"{PLACE}/rpmdb.sqlite": database})
+    assert called == []
 
 
 def test_triggers_views_and_indexes_beside_the_table_are_not_asked() -> None:

@@ -211,6 +211,19 @@ def test_a_previous_plan_of_another_world_gives_a_valid_plan(planned):
     assert "1 named twice" in (result.previous or "")
 
 
+@pytest.mark.parametrize(
+    ("strategy", "said"),
+    [("rechunk", "carried on in its own way"), ("rpm-ostree", "carried on in its own way"), ("chunkah", "not used")],
+)
+def test_the_line_on_the_previous_plan_says_what_a_reference_strategy_does_with_it(planned, strategy, said):
+    options = replace(OPTIONS, max_layers=4, strategy=strategy)
+    names = [component.name for component in plan_tree(planned, options).components.components]
+    previous = PreviousPlan(((names[0], names[-1]), tuple(names[1:-1])), "a fake")
+    result = plan_tree(planned, options, previous)
+    assert said in (result.previous or "")
+    assert (result.plan == plan_tree(planned, options).plan) == (strategy == "chunkah")
+
+
 # The clock
 
 
