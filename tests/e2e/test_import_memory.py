@@ -28,6 +28,10 @@ def peak(place: Path, entries: int) -> int:
     """Bytes of memory of one process that imports an image of so many small files in 8 layers."""
     names = [f"usr/share/some-package-{number // 64}/a-file-of-a-usual-name-{number}" for number in range(entries)]
     write_image(place / "image", [[Change(name, data=name.encode()) for name in names[start::8]] for start in range(8)])
+    return peak_of_import(place)
+
+
+def peak_of_import(place: Path) -> int:
     arguments = ["import", f"oci:{place}/image:t", "--repo", f"{place}/repo", "--jobs", "1", "--quiet"]
     done = subprocess.run([sys.executable, "-c", PROGRAM, *arguments], capture_output=True, text=True, check=True)
     return peak_of(done.stdout)
@@ -38,6 +42,15 @@ def test_an_image_of_many_entries_fits_into_the_bound(tmp_path: Path) -> None:
     each = (many - few) / 20_000
     assert 200 < each < 2_000
     assert few + WORKERS + each * ENTRIES < BOUND, f"{each:.0f} bytes each"
+
+
+def test_the_size_of_a_layer_does_not_matter(tmp_path: Path) -> None:
+    """One process does all, so that nothing that is held is held elsewhere."""
+    sizes = (1 << 10, 128 << 20)
+    for size in sizes:
+        write_image(tmp_path / str(size) / "image", [[Change("usr/file", data=bytes(size))]])
+    small, large = (peak_of_import(tmp_path / str(size)) for size in sizes)
+    assert large - small < 16 << 20
 
 
 def test_an_image_of_more_is_refused_and_no_ref_moves(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
