@@ -109,8 +109,8 @@ def describe_previous(previous: PreviousPlan, carried: Carried | None, strategy:
     if previous.told_by is None:
         return None
     if carried is None:
-        used = "carried on in its own way" if strategy.carries else "not used, since it has no memory"
-        return f"the previous plan, by {previous.told_by}: {used}, by the strategy {strategy.name}"
+        used = "carries it on in its own way" if strategy.carries else "has no memory and does not use it"
+        return f"the previous plan, by {previous.told_by}: the strategy {strategy.name} {used}"
     counts = (
         (carried.renamed, "known by another version's name"),
         (carried.joined, "put to the rest of a source"),

@@ -213,7 +213,7 @@ def test_a_previous_plan_of_another_world_gives_a_valid_plan(planned):
 
 @pytest.mark.parametrize(
     ("strategy", "said"),
-    [("rechunk", "carried on in its own way"), ("rpm-ostree", "carried on in its own way"), ("chunkah", "not used")],
+    [("rechunk", "carries it on"), ("rpm-ostree", "carries it on"), ("chunkah", "does not use it")],
 )
 def test_the_line_on_the_previous_plan_says_what_a_reference_strategy_does_with_it(planned, strategy, said):
     options = replace(OPTIONS, max_layers=4, strategy=strategy)
