@@ -172,7 +172,7 @@ def tree_rows(repo: str, revision: str) -> Iterator[Row]:
 
 def encapsulated_rows(repo: str, revision: str) -> Iterator[Row]:
     """What `ostrata plan` writes drives `ostrata encapsulate`; every byte of the image is looked at."""
-    with tempfile.TemporaryDirectory(dir=os.path.dirname(os.path.abspath(repo))) as place:
+    with tempfile.TemporaryDirectory() as place:
         plan, image = f"{place}/plan.json", f"oci:{place}/image"
         layers = 64
         options = ("--repo", repo, revision, "-q")

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from histories import HOSTILE, component, day
-from layer_images import tar_image
+from layer_images import digest, tar_image
 from ostrata.codecs import contentmeta as contentmeta_codec
 from ostrata.codecs import plan_label, rechunk_label
 from ostrata.codecs.plan_label import CarriedLayer
@@ -34,19 +34,17 @@ from ostrata.planning.planned_contentmeta import plan_contentmeta
 from ostrata.planning.strategies import STRATEGIES, planner
 
 TODAY = day(0)
-TAR = bytes(1024)
-DIFF_ID = Digest.parse("sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef")
 REBALANCES = ("never", "auto", "auto", "full")
 ODD = (*HOSTILE, "", "\udcff", "k-6.1.0-13-amd64", "k-6.1.0-17-amd64", "k-6.1.0-17-arm64", "a (stable)", "unclaimed")
 NAMES = sorted({component_name(name) for name in ODD} | set("abcdefghijkl"))
+KINDS = (*("file", "ours", "rechunk", "annotations") * 3, "foreign", "foreign", "nothing", "missing")
 FOREIGN = ("dedi:a", "meta:b", "unpackaged", "c", "x, y", "gone")
-
 
 CHANCES = st.randoms(use_true_random=False)
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example]
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=250, deadline=None, suppress_health_check=SLOW)
 @given(CHANCES)
 def test_whatever_the_previous_image_says_there_is_a_valid_plan(chance):
     with tempfile.TemporaryDirectory() as place:
@@ -78,11 +76,18 @@ def _check_pair(place, chance):
     changed = changed_components(previous, objects, packages, versions)
     max_layers = chance.randrange(1, 12) + sum(item.exclusive is not None for item in today)
     ours = OstrataPlanner(rebalance=chance.choice(REBALANCES), changed=changed)
-    chosen = ours if chance.random() < 0.7 else planner(chance.choice(list(STRATEGIES)))
+    chosen = planner(chance.choice(list(STRATEGIES))) if _happens(chance, 30) else ours
     before = component_plan(previous, today, packages)
-    plan = chosen.plan(today, max_layers, TODAY, before)
+    if isinstance(chosen, OstrataPlanner):
+        planned = chosen.plan_with_figures(today, max_layers, TODAY, before)
+        frozen = replace(chosen, rebalance="never").plan(today, max_layers, TODAY, before)
+        plan = planned.plan
+        _assert_carried(planned.carried, before, today)
+        _assert_moves(planned.figures, plan, frozen, chosen.rebalance)
+    else:
+        plan = chosen.plan(today, max_layers, TODAY, before)
     _assert_valid(plan, today, max_layers, objects)
-    if chance.random() < 0.2:
+    if _happens(chance, 20):
         chance.shuffle(today)
         assert chosen.plan(today, max_layers, TODAY, component_plan(previous, today, packages)) == plan
 
@@ -96,6 +101,31 @@ def _assert_valid(plan, components, max_layers, objects):
     )
     assert written.mapping.keys() == objects.keys()  # each object, and so each path, has one layer
     assert set(written.mapping.values()) <= written.layers.keys()
+
+
+def _assert_carried(carried, before, components):
+    """Each component of today, and each name of the previous plan, is counted once."""
+    if before is None:
+        assert carried is None
+        return
+    assert carried.kept + carried.renamed + carried.joined + carried.new == len(components)
+    names = [name for layer in before.layers for name in layer]
+    assert carried.kept + carried.renamed + carried.gone + carried.repeated == len(names)
+    assert carried.given_up <= carried.layers <= carried.all_layers == len(before.layers)
+    assert carried.kept == len({item.name for item in components}.intersection(names))
+
+
+def _assert_moves(figures, plan, frozen, rebalance):
+    """The moves are those between the plan and the one in which nothing moves; `auto` moves only what pays."""
+    stay = [max((len(set(names).intersection(old)) for old in frozen.layers), default=0) for names in plan.layers]
+    assert figures.moved == sum(map(len, plan.layers)) - sum(stay)
+    assert figures.once_bytes >= 0
+    if rebalance == "never":
+        assert plan == frozen
+    if set(plan.layers) == set(frozen.layers):
+        assert (figures.moved, figures.once_bytes) == (0, 0)
+    if rebalance == "auto":
+        assert figures.weekly_bytes_after <= figures.weekly_bytes_before * (1 + 1e-9)
 
 
 def _read(name):
@@ -123,12 +153,11 @@ def _component(chance, name):
         name,
         chance.choice((0, 1, 10, 5000, 1 << 40)),
         *(chance.randrange(-900, 9) for _ in range(chance.randrange(4))),
-        source=chance.choice("st") if chance.random() < 0.4 else None,
+        source=chance.choice("st") if _happens(chance, 40) else None,
     )
-    asked = chance.random()
-    if asked < 0.05:
+    if _happens(chance, 5):
         return replace(made, exclusive=chance.choice((name, "one")))
-    return replace(made, interval=chance.choice((0.5, 7.0, 1e9))) if asked < 0.15 else made
+    return replace(made, interval=chance.choice((0.5, 7.0, 1e9))) if _happens(chance, 10) else made
 
 
 def _plan_of_yesterday(chance, components):
@@ -137,16 +166,14 @@ def _plan_of_yesterday(chance, components):
 
 
 def _of_today(chance, components):
-    left = [item for item in components if chance.random() < 0.8] or components[:1]
-    resized = [
-        replace(item, compressed_size=chance.randrange(9999)) if chance.random() < 0.3 else item for item in left
-    ]
+    left = [item for item in components if not _happens(chance, 20)] or components[:1]
+    resized = [replace(item, compressed_size=chance.randrange(9999)) if _happens(chance, 30) else item for item in left]
     known = {item.name for item in resized}
-    return resized + [_component(chance, name) for name in NAMES if name not in known and chance.random() < 0.2]
+    return resized + [_component(chance, name) for name in NAMES if name not in known and _happens(chance, 20)]
 
 
 def _packages(chance, component):
-    names = {component.name, f"lib{component.name}"} if chance.random() < 0.5 else set()
+    names = {component.name, f"lib{component.name}"} if _happens(chance, 50) else set()
     return [Package(name, chance.choice(("1-1", "1-2")), "amd64", component.name, ()) for name in sorted(names)]
 
 
@@ -155,7 +182,7 @@ def _packages(chance, component):
 
 def _publish(chance, place, plan, components):
     """The name of an image, or of a contentmeta file, that tells of `plan` as well as it can."""
-    kind = chance.choice(("file", "ours", "ours", "rechunk", "annotations", "nothing", "foreign", "missing"))
+    kind = chance.choice(KINDS)
     layers = [names for names in plan.layers if names]
     if kind == "missing":
         return chance.choice((str(place / "none.json"), f"oci:{place}/none:1"))
@@ -165,43 +192,50 @@ def _publish(chance, place, plan, components):
         data = contentmeta_codec.encode(plan_contentmeta(ComponentPlan(tuple(layers)), objects))
         (place / "plan.json").write_bytes(_spoil(chance, data))
         return str(place / "plan.json")
-    image = tar_image(place, [TAR] * (len(layers) + 1), labels=_labels(chance, kind, layers))
+    tars = [bytes(1024 + 512 * number) for number in range(len(layers) + 1)]
+    image = tar_image(place, tars, labels=_labels(chance, kind, layers, [digest(tar) for tar in tars]))
     if kind == "annotations":
         for entry, names in zip(image.manifest["layers"][1:], layers, strict=True):
             entry["annotations"] = {"ostree.components": _maybe_cut(chance, ",".join(names))}
-    if chance.random() < 0.1:
+    if _happens(chance, 10):
         image.manifest["layers"].pop()
     return image.write().reference
 
 
-def _labels(chance, kind, layers):
+def _labels(chance, kind, layers, diff_ids):
     labels = {}
     if kind == "ours":
-        carried = [CarriedLayer("commit", "", "0" * 64, DIFF_ID, 1)]
-        carried += [CarriedLayer(f"l{n}", ",".join(names), "0" * 64, DIFF_ID, 1) for n, names in enumerate(layers)]
-        labels |= plan_label.encode(carried)
+        told = zip(diff_ids, ["", *map(",".join, layers)], strict=True)
+        labels |= plan_label.encode(
+            [CarriedLayer(f"l{n}", name, "0" * 64, Digest.parse(tar), 1) for n, (tar, name) in enumerate(told)]
+        )
     if kind == "rechunk":
         told = tuple(tuple(names) for names in layers)
         labels[rechunk_label.LABEL] = rechunk_label.encode(RechunkInfo(told, dict.fromkeys(NAMES, "1-1")))
     if kind == "foreign":
         told = [
             chance.choices(FOREIGN, k=chance.randrange(4))
-            for _ in range(chance.randrange(700 if chance.random() < 0.05 else 9))
+            for _ in range(chance.randrange(700 if _happens(chance, 5) else 9))
         ]
         labels[rechunk_label.LABEL] = json.dumps({"version": 2, "layers": told, "packages": {"a": "1-1"}})
-    if chance.random() < 0.5:
+    if _happens(chance, 50):
         labels[CLOCK] = chance.choice(
             ("2023-12-25", "2099-01-01", "1960-02-30", "9999-12-31", date.min.isoformat(), "x")
         )
     return {key: _maybe_cut(chance, text) for key, text in labels.items()}
 
 
+def _happens(chance, percent):
+    """Drawn as a whole number: fractions are drawn from the ends mostly. The simplest draw is that it does not."""
+    return chance.randrange(100) >= 100 - percent
+
+
 def _maybe_cut(chance, text):
-    return text[: chance.randrange(len(text) + 1)] if chance.random() < 0.2 else text
+    return text[: chance.randrange(len(text) + 1)] if _happens(chance, 10) else text
 
 
 def _spoil(chance, data):
-    if chance.random() < 0.8:
+    if not _happens(chance, 20):
         return data
     at = chance.randrange(len(data))
-    return data[:at] + (b"" if chance.random() < 0.5 else bytes([chance.randrange(256)]) + data[at + 1 :])
+    return data[:at] + (b"" if _happens(chance, 50) else bytes([chance.randrange(256)]) + data[at + 1 :])

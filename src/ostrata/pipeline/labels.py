@@ -27,6 +27,7 @@ from ostrata.planning.labels import (
     next_version,
     package_versions,
 )
+from ostrata.planning.ostrata_planner import Rebalance
 from ostrata.protocols import Planner
 from ostrata.stores.files import read_limited
 from ostrata.stores.git_log import read_commits
@@ -104,13 +105,49 @@ def read_tags_file(path: str) -> tuple[str, ...]:
         return tag_list.decode(read_limited(path, tag_list.MAX_TAGS))
 
 
-def describe_previous(previous: PreviousPlan, carried: Carried | None, strategy: Planner) -> str | None:
-    """One line that says what was used of the previous plan and what was not; None without one."""
+def describe_previous(
+    previous: PreviousPlan,
+    before: ComponentPlan | None,
+    plan: ComponentPlan,
+    carried: Carried | None,
+    strategy: Planner,
+    *,
+    rebalance: Rebalance,
+) -> str | None:
+    """One line that says what was used of the previous plan and what was not; None without one.
+
+    `before` is the previous plan in today's names; `carried` is told by the strategy `ostrata` alone, which is also
+    the only one that `rebalance` is for.
+    """
     if previous.told_by is None:
         return None
     if carried is None:
-        used = "carries it on in its own way" if strategy.carries else "has no memory and does not use it"
-        return f"the previous plan, by {previous.told_by}: the strategy {strategy.name} {used}"
+        used = _use(before, plan, strategy)
+    elif rebalance == "full":
+        used = f"the strategy {strategy.name} plans afresh, as a full rebalance asks it to"
+    else:
+        used = _carried(carried)
+    return f"the previous plan, by {previous.told_by}: {used}"
+
+
+def _use(before: ComponentPlan | None, plan: ComponentPlan, strategy: Planner) -> str:
+    """What a strategy that does not tell did with the layers of `before`."""
+    who = f"the strategy {strategy.name}"
+    if not strategy.carries:
+        return f"{who} has no memory and does not use it"
+    layers = before.layers if before is not None else ()
+    layer_of = {name: number for number, names in enumerate(plan.layers) for name in names}
+    # A name counts where it stands first.
+    homes = [{layer_of.pop(name) for name in dict.fromkeys(names) if name in layer_of} for names in layers]
+    known = [numbers for numbers in homes if numbers]
+    if not known:
+        return f"{who} plans afresh, since it names nothing that is here"
+    if any(len(numbers) > 1 for numbers in known) or len(set().union(*known)) < len(known):
+        return f"{who} plans afresh, since it has more layers than are allowed"
+    return f"{who} carries {len(known)} of {len(layers)} layers on in its own way"
+
+
+def _carried(carried: Carried) -> str:
     counts = (
         (carried.renamed, "known by another version's name"),
         (carried.joined, "put to the rest of a source"),
@@ -120,8 +157,7 @@ def describe_previous(previous: PreviousPlan, carried: Carried | None, strategy:
     )
     parts = [f"{carried.kept} kept", *(f"{count} {what}" for count, what in counts if count)]
     joined = f", {carried.given_up} joined with others" if carried.given_up else ""
-    used = f"{carried.layers} of {carried.all_layers} layers carried on{joined}"
-    return f"the previous plan, by {previous.told_by}: {used}; components: {', '.join(parts)}"
+    return f"{carried.layers} of {carried.all_layers} layers carried on{joined}; components: {', '.join(parts)}"
 
 
 def _version(options: LabelOptions, previous: PreviousPlan) -> str | None:

@@ -218,7 +218,14 @@ def plan_tree(
         steps=tuple(chosen.steps),
         carried=chosen.carried,
         figures=chosen.figures,
-        previous=describe_previous(previous, chosen.carried, planner(options.strategy)),
+        previous=describe_previous(
+            previous,
+            chosen.before,
+            chosen.plan,
+            chosen.carried,
+            planner(options.strategy),
+            rebalance=options.rebalance,
+        ),
         notes=(*notes, *label_notes),
     )
 
@@ -301,6 +308,8 @@ class _Chosen:
     steps: list[Step] = field(default_factory=list)
     carried: Carried | None = None
     figures: Figures | None = None
+    before: ComponentPlan | None = None
+    """The previous plan in the names of today."""
 
 
 def _choose_layers(
@@ -344,7 +353,7 @@ def _plan(
     else:
         plan = strategy.plan(components, max_layers - 1, options.clock, before)
     plan = ComponentPlan(tuple(names for names in plan.layers if names), plan.clock)
-    return _Chosen(plan, forecast(components, plan, options.clock), max_layers, [], carried, figures)
+    return _Chosen(plan, forecast(components, plan, options.clock), max_layers, [], carried, figures, before)
 
 
 def _created(timestamp: int | None, clock: date) -> str:

@@ -169,6 +169,26 @@ def test_a_schema_runs_no_function_that_is_not_innocuous(monkeypatch: pytest.Mon
     assert called == []
 
 
+def test_a_database_is_not_written_to(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Not even the private copy: what SQL there is in a database has nothing to write to."""
+    connect = sqlite3.connect
+    tried: list[str] = []
+
+    class Writing(sqlite3.Connection):
+        def close(self) -> None:
+            with pytest.raises(sqlite3.OperationalError, match="readonly"):
+                self.execute("DELETE FROM Packages")
+            tried.append("DELETE")
+            super().close()
+
+    first, log = sqlite_with_log(tmp_path, [named("a")], [named("b")])
+    monkeypatch.setattr(
+        sqlite3, "connect", lambda *arguments, **options: connect(*arguments, factory=Writing, **options)
+    )
+    assert names({f"{PLACE}/rpmdb.sqlite": first, f"{PLACE}/rpmdb.sqlite-wal": log}) == ["a", "b"]
+    assert tried == ["DELETE"]
+
+
 def test_triggers_views_and_indexes_beside_the_table_are_not_asked() -> None:
     database = sqlite(
         [named("a")],

@@ -211,17 +211,42 @@ def test_a_previous_plan_of_another_world_gives_a_valid_plan(planned):
     assert "1 named twice" in (result.previous or "")
 
 
-@pytest.mark.parametrize(
-    ("strategy", "said"),
-    [("rechunk", "carries it on"), ("rpm-ostree", "carries it on"), ("chunkah", "does not use it")],
-)
-def test_the_line_on_the_previous_plan_says_what_a_reference_strategy_does_with_it(planned, strategy, said):
+@pytest.mark.parametrize("strategy", ["rechunk", "rpm-ostree", "chunkah"])
+def test_the_line_on_the_previous_plan_says_what_a_reference_strategy_does_with_it(planned, strategy):
     options = replace(OPTIONS, max_layers=4, strategy=strategy)
     names = [component.name for component in plan_tree(planned, options).components.components]
-    previous = PreviousPlan(((names[0], names[-1]), tuple(names[1:-1])), "a fake")
+    previous = PreviousPlan(((names[0], names[-1]), ("gone",), tuple(names[1:-1])), "a fake")
     result = plan_tree(planned, options, previous)
-    assert said in (result.previous or "")
-    assert (result.plan == plan_tree(planned, options).plan) == (strategy == "chunkah")
+    forgets = strategy == "chunkah"
+    said = "has no memory and does not use it" if forgets else "carries 2 of 3 layers on in its own way"
+    assert result.previous == f"the previous plan, by a fake: the strategy {strategy} {said}"
+    assert (result.plan == plan_tree(planned, options).plan) == forgets
+
+
+@pytest.mark.parametrize("strategy", ["rechunk", "rpm-ostree"])
+def test_the_line_on_the_previous_plan_says_why_a_reference_strategy_plans_afresh(planned, strategy):
+    options = replace(OPTIONS, max_layers=4, strategy=strategy)
+    fresh = plan_tree(planned, options)
+    each_alone = tuple((component.name,) for component in fresh.components.components)
+    for layers, why in (
+        (each_alone, "since it has more layers than are allowed"),
+        ((("gone",), ("lost", "gone")), "since it names nothing that is here"),
+        ((), "since it names nothing that is here"),
+    ):
+        result = plan_tree(planned, options, PreviousPlan(layers, "a fake"))
+        assert result.previous == f"the previous plan, by a fake: the strategy {strategy} plans afresh, {why}"
+        assert result.plan == fresh.plan
+
+
+def test_the_line_on_the_previous_plan_says_that_a_full_rebalance_plans_afresh(planned):
+    options = replace(OPTIONS, max_layers=4, rebalance="full")
+    fresh = plan_tree(planned, options)
+    names = [component.name for component in fresh.components.components]
+    result = plan_tree(planned, options, PreviousPlan((tuple(names[::2]), tuple(names[1::2])), "a fake"))
+    assert "the strategy ostrata plans afresh, as a full rebalance asks it to" in (result.previous or "")
+    assert result.plan == fresh.plan
+    nothing = plan_tree(planned, replace(options, rebalance="auto"), PreviousPlan((), "a fake"))
+    assert "the strategy ostrata plans afresh, since it names nothing that is here" in (nothing.previous or "")
 
 
 # The clock
