@@ -3,6 +3,7 @@ run cleans up and gives the same. The normal suite kills 28 times, the judges' 4
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import resource
@@ -187,6 +188,25 @@ def test_two_hundred_kills_of_the_import_of_a_derived_image(derived_case: Case, 
 @pytest.mark.timeout(900)
 def test_two_hundred_kills_leave_leave_the_old_commit_or_the_new_one(case: Case, tmp_path: Path) -> None:
     kill_often(case, tmp_path, 200)
+
+
+@pytest.mark.parametrize("note", ["layers-*", "contents-*"])
+def test_the_next_run_takes_up_what_a_killed_one_had_done(
+    note: str, case: Case, derived_case: Case, tmp_path: Path
+) -> None:
+    chosen, repo = case if note == "layers-*" else derived_case, tmp_path / "repo"
+    shutil.copytree(chosen.before, repo)
+    process = subprocess.Popen(command(chosen.new, repo), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not list((repo / "tmp").glob(f".ostrata-*/{note}")):
+        time.sleep(0.001)
+    process.kill()
+    assert process.wait() == -9
+    wait_for_workers(tmp_path)
+    done = subprocess.run([*command(chosen.new, repo), "--json"], capture_output=True, text=True, timeout=60)
+    found = json.loads(done.stdout)
+    assert found["commit"] == chosen.new_commit
+    assert found["resumed"]["layers"] > 0
+    assert dict(contents(repo)) == chosen.after
 
 
 @pytest.mark.parametrize("signal", ["TERM", "INT"])

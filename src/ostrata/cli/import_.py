@@ -184,6 +184,11 @@ def _to_json(digest: str, ref: str | None, result: ImportedImage) -> dict[str, A
         "selinux": merged.policy if merged is not None else None,
         "new_objects": result.new_objects,
         "new_bytes": result.new_bytes,
+        "resumed": {
+            "layers": result.resumed.layers,
+            "objects": result.resumed.objects,
+            "bytes": result.resumed.bytes,
+        },
         "left_out": [{"path": f"/{each.path}", "reason": each.reason} for each in result.left_out],
         "findings": [{"what": each.what, "path": f"/{each.path}", "count": each.count} for each in findings],
     }
@@ -191,6 +196,8 @@ def _to_json(digest: str, ref: str | None, result: ImportedImage) -> dict[str, A
 
 def _summary(result: ImportedImage) -> str:
     parts = []
+    if result.resumed.objects:
+        parts.append(f"{result.resumed.objects} objects of an interrupted import taken over")
     if result.commit is not None:
         of_commit = f" of commit {result.commit.checksum}" if result.merged is not None else ""
         parts.append(f"{result.commit.layers_read} of {result.commit.layers} layers{of_commit} read")

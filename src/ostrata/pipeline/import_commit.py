@@ -29,7 +29,7 @@ from ostrata.protocols import BlobStore
 from ostrata.sources.image import MAX_TAR
 from ostrata.stores.blobs import missing_blob
 from ostrata.stores.layer_reader import LayerReader
-from ostrata.stores.layer_records import LayerRecord, LayerRecords, pack_entry
+from ostrata.stores.layer_records import LayerRecord, LayerRecords, note_layer, pack_entry
 from ostrata.stores.ostree_staging import ObjectStage, StagePlace
 from ostrata.stores.ostree_writer import RepositoryWriter
 
@@ -70,7 +70,7 @@ def import_encapsulated(
     LimitError, NotFoundError, AccessError.
     """
     layers = image.layers[: encapsulated_layers(image)]
-    records = LayerRecords(writer.repository)
+    records = LayerRecords(writer)
     found = {number: _find_record(records, number, layer) for number, layer in enumerate(layers)}
     units = [
         LayerUnit(store, writer.place, number, layer, max_size)
@@ -87,8 +87,8 @@ def import_encapsulated(
     _check_label(image, commit, progress)
     progress.start("writing to disk", None)
     publish_commit(writer, commit)
-    for unit, each in zip(units, staged, strict=True):
-        records.write(unit.layer.diff_id, each.record, temporary=f"{writer.place.directory}/record")
+    for layer in layers:
+        records.publish(layer.diff_id)
     records.forget_pruned({layer.diff_id.encoded for layer in layers})
     new_objects, new_bytes = sum(each.objects for each in staged), sum(each.bytes for each in staged)
     return ImportedCommit(commit, len(layers), len(units), new_objects, new_bytes)
@@ -168,6 +168,7 @@ def stage_layer(unit: LayerUnit) -> StagedLayer:
         with read_ahead(pieces) if unit.reads_ahead else nullcontext(pieces) as tar:
             staged = stage_tar(tar, unit.place, first=unit.number == 0)
         reader.finish()
+        note_layer(unit.place, unit.layer.diff_id, staged.record)
         return staged
 
 

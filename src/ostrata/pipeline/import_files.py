@@ -21,7 +21,7 @@ from ostrata.model.image import Layer, StoredImage
 from ostrata.model.ostree import FileHeader
 from ostrata.model.tree import Attributes, RegularFile
 from ostrata.pipeline.import_commit import SMALL
-from ostrata.pipeline.import_notes import ImportNotes
+from ostrata.pipeline.import_notes import ImportNotes, note_contents
 from ostrata.progress import Progress
 from ostrata.protocols import BlobStore
 from ostrata.sources.image import Wanted, wanted_of
@@ -148,8 +148,7 @@ class _Made:
 
     def add(self, contents: Iterable[str], variants: Iterable[_Variants], staged: StagedUnit) -> None:
         keys = ((content, each) for content, attributes in zip(contents, variants, strict=True) for each in attributes)
-        for start, key in enumerate(keys):
-            self.checksums[key] = staged.checksums[_DIGEST * start : _DIGEST * (start + 1)]
+        self.checksums.update(zip(keys, _digests(staged.checksums), strict=True))
         self.objects += staged.objects
         self.bytes += staged.bytes
 
@@ -195,7 +194,18 @@ def stage_layer(unit: LayerUnit) -> StagedUnit:
                 for checksum in _stage_file(stage, unit.place, variants, size, content):
                     checksums += bytes.fromhex(checksum)
         reader.finish()
+        note_contents(unit.place, unit.layer, zip(_offsets(unit), _digests(checksums), strict=True))
         return StagedUnit(bytes(checksums), stage.objects, stage.bytes)
+
+
+def _offsets(unit: LayerUnit) -> Iterator[int]:
+    """Of the content of each object that the unit makes."""
+    for offset, variants in zip(unit.offsets, unit.variants, strict=True):
+        yield from (offset for _ in variants)
+
+
+def _digests(checksums: bytes | bytearray) -> Iterator[bytes]:
+    return (bytes(checksums[start : start + _DIGEST]) for start in range(0, len(checksums), _DIGEST))
 
 
 def stage_base(unit: BaseUnit) -> StagedUnit:

@@ -1,5 +1,6 @@
 """The story of an import: an image of any kind becomes one commit, or two.
 
+    whatever it is          -> layers that a killed import had finished are taken over (`import_resumed`)
     an encapsulated image   -> its own commit, with the checksum that it had (`import_commit`)
     a derived image         -> the same, and a second commit on top of it with the layers that somebody added
                                (`import_layers`)
@@ -20,6 +21,7 @@ from ostrata.model.image import StoredImage
 from ostrata.pipeline.import_commit import ImportedCommit, check_blob, import_encapsulated
 from ostrata.pipeline.import_fitting import LeftOut
 from ostrata.pipeline.import_layers import MergedCommit, merge_layers
+from ostrata.pipeline.import_resumed import NOTHING, Resumed, resume
 from ostrata.progress import SILENT, Progress
 from ostrata.protocols import BlobStore
 from ostrata.sources.image import MAX_TAR
@@ -32,11 +34,12 @@ class ImportedImage:
     """An image in the repository: its own commit, if it has one, and the one that was made of the other layers.
 
     `checksum` is the commit that has all of the image: the second, if there is one. `new_*` are of both, bytes are of
-    content.
+    content; what a killed import had done is in them, and in `resumed`.
     """
 
     commit: ImportedCommit | None
     merged: MergedCommit | None
+    resumed: Resumed = NOTHING
 
     @property
     def checksum(self) -> str:
@@ -44,15 +47,19 @@ class ImportedImage:
 
     @property
     def new_objects(self) -> int:
-        return sum(each.new_objects for each in (self.commit, self.merged) if each is not None)
+        return self.resumed.objects + sum(each.new_objects for each in self._commits)
 
     @property
     def new_bytes(self) -> int:
-        return sum(each.new_bytes for each in (self.commit, self.merged) if each is not None)
+        return self.resumed.bytes + sum(each.new_bytes for each in self._commits)
 
     @property
     def left_out(self) -> tuple[LeftOut, ...]:
         return self.merged.left_out if self.merged is not None else ()
+
+    @property
+    def _commits(self) -> tuple[ImportedCommit | MergedCommit, ...]:
+        return tuple(each for each in (self.commit, self.merged) if each is not None)
 
 
 def import_image(
@@ -80,7 +87,8 @@ def import_image(
     for number, layer in enumerate(image.layers[first:], first):
         with within(f"layer {number}"):
             check_blob(store, layer)
-    with open_writer(repo_path) as writer:
+    with open_writer(repo_path, keeps_remains=True) as writer:
+        resumed = resume(writer, image, first=first, jobs=jobs, progress=progress)
         commit = merged = None
         if first:
             commit = import_encapsulated(writer, store, image, max_size=max_size, jobs=jobs, progress=progress)
@@ -97,7 +105,7 @@ def import_image(
                 jobs=jobs,
                 progress=progress,
             )
-        found = ImportedImage(commit, merged)
+        found = ImportedImage(commit, merged, resumed)
         if ref is not None:
             writer.write_ref(ref, found.checksum)
     return found

@@ -90,8 +90,8 @@ def merge_layers(
     the files made of it. Raises: MalformedError, UnsupportedError, DigestMismatchError, LimitError, NotFoundError,
     AccessError. Then the repository is as it was.
     """
-    notes = ImportNotes(writer.repository, image.layers)
-    read: dict[int, str] = {}
+    notes = ImportNotes(writer, image.layers)
+    read: set[int] = set()
     fitting, findings = _merge(writer, store, image, base, first, read, max_size=max_size, jobs=jobs, progress=progress)
     if labels and policy is None:
         policy = own_policy(writer, store, image, fitting.entries, notes, max_size)
@@ -112,12 +112,12 @@ def merge_layers(
         checksum = stage.add_metadata("commit", ostree.encode_commit(value))
         progress.start("writing to disk", None)
         writer.publish(checksum)
-    _note(notes, read, staged, f"{writer.place.directory}/contents")
+    _note(notes, range(first, len(image.layers)), staged)
     return MergedCommit(
         checksum=checksum,
         base=base,
         layers=len(image.layers) - first,
-        layers_read=len(read.keys() | set(staged.layers)),
+        layers_read=len(read | set(staged.layers)),
         policy=tree.policy,
         new_objects=staged.objects + stage.objects,
         new_bytes=staged.bytes,
@@ -132,13 +132,13 @@ def _merge(
     image: StoredImage,
     base: str | None,
     first: int,
-    read: dict[int, str],
+    read: set[int],
     *,
     max_size: int,
     jobs: int,
     progress: Progress,
 ) -> tuple[FittingTree, tuple[Finding, ...]]:
-    """The tree; `read` gets the layers that were read, by their numbers, with the paths of their indexes."""
+    """The tree; `read` gets the numbers of the layers that were read."""
     below = _container_view(read_tree(writer.repository, base, jobs=jobs)[1]) if base is not None else None
     units = [
         NotedIndexUnit(IndexUnit(store, number, image.layers[number], max_size), writer.place)
@@ -150,30 +150,26 @@ def _merge(
     return fit(found, below), found.findings
 
 
-def _union(
-    below: Tree | None, first: int, indexes: Iterable[tuple[LayerIndex, str | None]], read: dict[int, str]
-) -> UnionTree:
+def _union(below: Tree | None, first: int, indexes: Iterable[tuple[LayerIndex, bool]], read: set[int]) -> UnionTree:
     union = Union(below, _Objects(below) if below is not None else None)
-    for number, (index, written) in enumerate(indexes, first):
+    for number, (index, was_read) in enumerate(indexes, first):
         with within(f"layer {number}"):
             union.apply(number, index)
-        if written is not None:
-            read[number] = written
+        if was_read:
+            read.add(number)
         del index  # as large as what the union makes of it
     return union.finish()
 
 
-def _note(notes: ImportNotes, read: Mapping[int, str], staged: StagedFiles, temporary: str) -> None:
-    """Note what was found out about the layers that were read, now that their objects are on disk."""
-    made: dict[int, list[tuple[int, bytes]]] = {number: [] for number in (*read, *staged.layers)}
+def _note(notes: ImportNotes, layers: Iterable[int], staged: StagedFiles) -> None:
+    """Note what was found out about the layers of which something is staged, now that their objects are on disk."""
+    made: dict[int, list[tuple[int, bytes]]] = {number: [] for number in layers if notes.is_staged(number)}
     for (content, _), checksum in staged.checksums.items():
         number, offset = content_place(content) or (-1, 0)
         if number in made:
             made[number].append((offset, checksum))
     for number, contents in made.items():
-        notes.add_contents(number, contents, temporary)
-    for number, index in read.items():  # last: where there is an index, the contents are noted too
-        notes.keep_index(number, index)
+        notes.publish(number, contents)
     notes.forget_pruned()
 
 

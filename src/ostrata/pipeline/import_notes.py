@@ -16,7 +16,7 @@ import io
 import json
 import zlib
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -30,45 +30,63 @@ from ostrata.sources.image import IndexUnit, index_unit
 from ostrata.sources.image_layer import Change, Finding, LayerEntry, LayerIndex
 from ostrata.sources.image_union import content_place
 from ostrata.stores.notes import Notes
-from ostrata.stores.ostree_repository import OstreeRepository
 from ostrata.stores.ostree_staging import StagePlace
+from ostrata.stores.ostree_writer import RepositoryWriter
 
 _OFFSET = 8
 _ITEM = _OFFSET + 32
+_HeaderReader = Callable[[str], tuple[FileHeader, int]]
 _CHANGES = {change.value: change for change in Change}
 
 
 class ImportNotes:
     """The notes of a repository on the layers of an image. `layers` are all of them, by their numbers."""
 
-    def __init__(self, repository: OstreeRepository, layers: tuple[Layer, ...]) -> None:
-        self._repository = repository
+    def __init__(self, writer: RepositoryWriter, layers: tuple[Layer, ...]) -> None:
+        self._writer = writer
         self._layers = layers
-        self._indexes = _index_notes(repository.path)
-        self._contents = Notes(repository.path, "contents", b"ostrata contents 1\n")
+        self._indexes = _index_notes(writer.place)
+        self._contents = _content_notes(writer.place)
         self._read: dict[int, bytes] = {}
 
     def find(self, content: str, size: int, attributes: Attributes) -> str | None:
         """The checksum of a file object with this content of a layer, and with these attributes; None without one."""
-        return self._find(content, size, FileHeader(attributes))
+        return self._find(content, size, FileHeader(attributes), self._writer.read_header)
 
     def find_any(self, content: str, size: int) -> str | None:
-        """The same, whatever its attributes."""
-        return self._find(content, size, None)
+        """The same, whatever its attributes, but not if it is staged only."""
+        return self._find(content, size, None, self._writer.repository.read_header)
 
-    def keep_index(self, number: int, temporary: str) -> None:
-        """Note what `noted_index` wrote about a layer that it read. Raises: AccessError."""
-        self._indexes.adopt(self._name(number), temporary)
+    def take_over(self, number: int, stages: Iterable[str]) -> tuple[str, ...]:
+        """Let this run have what runs with these stages noted about a layer. Raises: AccessError.
 
-    def add_contents(self, number: int, made: Iterable[tuple[int, bytes]], temporary: str) -> None:
-        """Note file objects, all durable by now, by the offsets of their contents. Raises: AccessError."""
-        new = sorted(offset.to_bytes(_OFFSET, "big") + checksum for offset, checksum in made)
-        offsets = {item[:_OFFSET] for item in new}
+        The result are the checksums of the file objects that they made of it.
+        """
         name = self._name(number)
-        old = _items(self._contents.read(name) or b"")  # anew: an image may have a layer twice
-        kept = [item for item in old if item[:_OFFSET] not in offsets]
-        self._contents.prepare(b"".join(sorted([*new, *kept])), temporary)
-        self._contents.adopt(name, temporary)
+        for stage in stages:
+            if self._indexes.read_staged(name, stage) is not None:
+                self._indexes.take_over(name, stage)
+            made = self._contents.read_staged(name, stage)
+            if made is not None:
+                self._contents.take_over(name, stage)
+                return tuple(item[_OFFSET:].hex() for item in _items(made))
+        return ()
+
+    def is_staged(self, number: int) -> bool:
+        """Did this run note something about that layer, or take it over?"""
+        name = self._name(number)
+        return any(notes.is_staged(name) for notes in (self._indexes, self._contents))
+
+    def publish(self, number: int, made: Iterable[tuple[int, bytes]]) -> None:
+        """Note file objects, all on disk by now, by the offsets of their contents; with the index, if it is staged.
+
+        Raises: AccessError.
+        """
+        name = self._name(number)
+        # What is noted is read anew: an image may have a layer twice.
+        self._contents.write(name, _merged(self._contents.read(name), made))
+        self._contents.publish(name)
+        self._indexes.publish(name)  # last: where there is an index, the contents are noted too
 
     def forget_pruned(self) -> None:
         """Remove the notes of other images' layers of which the first object is gone. Raises: AccessError."""
@@ -78,14 +96,14 @@ class ImportNotes:
                 if name not in kept and not self._is_first_here(name):
                     notes.forget(name)
 
-    def _find(self, content: str, size: int, header: FileHeader | None) -> str | None:
+    def _find(self, content: str, size: int, header: FileHeader | None, read_header: _HeaderReader) -> str | None:
         place = content_place(content)
         if place is None:
             return None
         number, offset = place
         for checksum in _checksums(self._of(number), offset):
             try:
-                found = self._repository.read_header(checksum)
+                found = read_header(checksum)
             except OstrataError:
                 continue
             if found == (header or found[0], size):
@@ -94,7 +112,9 @@ class ImportNotes:
 
     def _of(self, number: int) -> bytes:
         if number not in self._read:
-            self._read[number] = self._contents.read(self._name(number)) or b""
+            name = self._name(number)
+            noted, taken_over = self._contents.read(name), self._contents.read_staged(name)
+            self._read[number] = b"".join(sorted([*_items(noted or b""), *_items(taken_over or b"")]))
         return self._read[number]
 
     def _name(self, number: int) -> str:
@@ -102,7 +122,27 @@ class ImportNotes:
 
     def _is_first_here(self, name: str) -> bool:
         data = self._contents.read(name)
-        return data is not None and (not data or self._repository.has_object("file", data[_OFFSET:_ITEM].hex()))
+        return data is not None and (not data or self._writer.has_object("file", data[_OFFSET:_ITEM].hex()))
+
+
+def note_contents(place: StagePlace, layer: Layer, made: Iterable[tuple[int, bytes]]) -> None:
+    """Stage a note of file objects, each of them staged by now, by the offsets of their contents.
+
+    Raises: AccessError.
+    """
+    notes, name = _content_notes(place), layer.diff_id.encoded
+    notes.write(name, _merged(notes.read_staged(name), made))
+
+
+def _content_notes(place: StagePlace) -> Notes:
+    return Notes(place.repository, place.directory, "contents", b"ostrata contents 1\n")
+
+
+def _merged(old: bytes | None, made: Iterable[tuple[int, bytes]]) -> bytes:
+    """What is made takes the place of what was made of the same contents."""
+    new = sorted(offset.to_bytes(_OFFSET, "big") + checksum for offset, checksum in made)
+    offsets = {item[:_OFFSET] for item in new}
+    return b"".join(sorted([*new, *(item for item in _items(old or b"") if item[:_OFFSET] not in offsets)]))
 
 
 def _items(data: bytes) -> Iterator[bytes]:
@@ -130,24 +170,23 @@ class NotedIndexUnit:
     place: StagePlace
 
 
-def noted_index(unit: NotedIndexUnit) -> tuple[LayerIndex, str | None]:
-    """The work unit's function. If the layer was read, the second is a path: a note for `ImportNotes.keep_index`."""
+def noted_index(unit: NotedIndexUnit) -> tuple[LayerIndex, bool]:
+    """The work unit's function. The second is whether the layer was read: then a note is staged."""
     layer = unit.unit.layer
-    notes = _index_notes(unit.place.repository)
-    data = notes.read(layer.diff_id.encoded)
-    if data is not None:
-        with suppress(MalformedError):
-            noted = decode_index(data)
-            parallel.advance(layer.descriptor.size)
-            return noted, None
+    notes, name = _index_notes(unit.place), layer.diff_id.encoded
+    for data in (notes.read(name), notes.read_staged(name)):
+        if data is not None:
+            with suppress(MalformedError):
+                noted = decode_index(data)
+                parallel.advance(layer.descriptor.size)
+                return noted, False
     index = index_unit(unit.unit)
-    temporary = f"{unit.place.directory}/index-{unit.unit.number}"
-    notes.prepare(encode_index(index), temporary)
-    return index, temporary
+    notes.write(name, encode_index(index))
+    return index, True
 
 
-def _index_notes(repository: str) -> Notes:
-    return Notes(repository, "indexes", b"ostrata index 1\n")
+def _index_notes(place: StagePlace) -> Notes:
+    return Notes(place.repository, place.directory, "indexes", b"ostrata index 1\n")
 
 
 def encode_index(index: LayerIndex) -> bytes:

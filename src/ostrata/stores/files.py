@@ -297,26 +297,48 @@ def remove_stale(directory: str, label: str = "") -> None:
 
     Others' files, and files that are being written, stay.
     """
+    for path in _ours(directory, label):
+        with contextlib.suppress(OSError), _hold_if_stale(path) as mode:
+            if stat.S_ISDIR(mode):
+                remove_tree(path)
+            elif stat.S_ISREG(mode):
+                os.unlink(path)
+
+
+@contextmanager
+def stale_directories(directory: str) -> Iterator[tuple[str, ...]]:
+    """The paths of those of our own temporary directories in `directory` whose writers are gone.
+
+    They are held within the block, and removed at its end.
+    """
+    with contextlib.ExitStack() as stack:
+        held = []
+        for path in _ours(directory, ""):
+            with contextlib.suppress(OSError):
+                if stat.S_ISDIR(stack.enter_context(_hold_if_stale(path))):
+                    held.append(path)
+        yield tuple(held)
+        for path in held:
+            remove_tree(path)
+
+
+def _ours(directory: str, label: str) -> list[str]:
     try:
-        names = [name for name in os.listdir(directory) if name.startswith(_prefix(label))]
+        return [os.path.join(directory, name) for name in os.listdir(directory) if name.startswith(_prefix(label))]
     except OSError:
-        return
-    for name in names:
-        with contextlib.suppress(OSError):
-            _remove_if_stale(os.path.join(directory, name))
+        return []
 
 
-def _remove_if_stale(path: str) -> None:
+@contextmanager
+def _hold_if_stale(path: str) -> Iterator[int]:
+    """Lock what a dead writer of this user's left; the value is its mode. Raises: OSError when it is not stale."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         found = os.fstat(descriptor)
         if found.st_uid != os.geteuid():
-            return
+            raise PermissionError(errno.EPERM, "somebody else's")
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # BlockingIOError: its writer lives
-        if stat.S_ISDIR(found.st_mode):
-            remove_tree(path)
-        elif stat.S_ISREG(found.st_mode):
-            os.unlink(path)
+        yield found.st_mode
     finally:
         os.close(descriptor)
 

@@ -10,13 +10,14 @@ Detached metadata has no checksum in its name: its own SHA-256 is noted, and com
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 
 from ostrata.errors import OstrataError
 from ostrata.model.digest import Digest
 from ostrata.stores.notes import Notes
-from ostrata.stores.ostree_repository import OstreeRepository
+from ostrata.stores.ostree_staging import StagePlace
+from ostrata.stores.ostree_writer import RepositoryWriter
 
 _ENTRY = 33
 _LETTER = {"file": b"f", "dirtree": b"t", "dirmeta": b"m", "commit": b"c", "commitmeta": b"d"}
@@ -46,24 +47,32 @@ def pack_entry(kind: str, checksum: str) -> bytes:
 
 
 class LayerRecords:
-    """The notes of one repository."""
+    """The notes of one repository, within a transaction."""
 
-    def __init__(self, repository: OstreeRepository) -> None:
-        self._repository = repository
-        self._notes = Notes(repository.path, "layers", b"ostrata layer 1\n")
+    def __init__(self, writer: RepositoryWriter) -> None:
+        self._writer = writer
+        self._notes = _notes(writer.place)
 
     def find(self, diff_id: Digest) -> LayerRecord | None:
-        """The objects of that layer, if they are noted and all in the repository."""
-        record = self._read(diff_id.encoded)
-        return record if record is not None and self._is_here(record) else None
+        """The objects of that layer, if they are noted and all staged or in the repository."""
+        for packed in (self._notes.read(diff_id.encoded), self._notes.read_staged(diff_id.encoded)):
+            record = _decode(packed)
+            if record is not None and self._is_here(record):
+                return record
+        return None
 
-    def write(self, diff_id: Digest, record: LayerRecord, *, temporary: str) -> None:
-        """Note the objects of a layer, all of them durable by now. `temporary` is a path on the same file system.
+    def take_over(self, diff_id: Digest, stages: Iterable[str]) -> LayerRecord | None:
+        """The objects of that layer, if a run with one of these stages noted them. Raises: AccessError."""
+        for stage in stages:
+            record = _decode(self._notes.read_staged(diff_id.encoded, stage))
+            if record is not None:
+                self._notes.take_over(diff_id.encoded, stage)
+                return record
+        return None
 
-        Raises: AccessError.
-        """
-        self._notes.prepare(record.packed, temporary)
-        self._notes.adopt(diff_id.encoded, temporary)
+    def publish(self, diff_id: Digest) -> None:
+        """Make what `note_layer` noted visible, now that all objects are on disk. Raises: AccessError."""
+        self._notes.publish(diff_id.encoded)
 
     def forget_pruned(self, kept: Container[str]) -> None:
         """Remove the notes, but for those `kept`, whose first object is gone. Raises: AccessError."""
@@ -71,31 +80,38 @@ class LayerRecords:
             if name not in kept and not self._is_first_here(name):
                 self._notes.forget(name)
 
-    def _read(self, name: str) -> LayerRecord | None:
-        packed = self._notes.read(name)
-        if packed is None or len(packed) % _ENTRY or any(letter not in _KIND for letter in packed[::_ENTRY]):
-            return None
-        return LayerRecord(packed)
-
     def _is_here(self, record: LayerRecord) -> bool:
         commit = record.commit
         return all(
-            self._has_detached(commit, checksum)
-            if kind == "commitmeta"
-            else self._repository.has_object(kind, checksum)
+            self._has_detached(commit, checksum) if kind == "commitmeta" else self._writer.has_object(kind, checksum)
             for kind, checksum in record
         )
 
     def _has_detached(self, commit: str | None, digest: str) -> bool:
         try:
-            data = self._repository.read_detached_metadata(commit) if commit is not None else None
+            data = self._writer.repository.read_detached_metadata(commit) if commit is not None else None
         except OstrataError:
             return False  # the layer will be read, and bring its own
         return hashlib.sha256(data or b"").hexdigest() == digest
 
     def _is_first_here(self, name: str) -> bool:
-        record = self._read(name)
+        record = _decode(self._notes.read(name))
         if record is None:
             return False
         kind, checksum = next(iter(record), ("", ""))
-        return not kind or self._repository.has_object(kind, checksum)
+        return not kind or self._writer.has_object(kind, checksum)
+
+
+def note_layer(place: StagePlace, diff_id: Digest, record: LayerRecord) -> None:
+    """Note the objects of a layer, each of them staged or in the repository by now. Raises: AccessError."""
+    _notes(place).write(diff_id.encoded, record.packed)
+
+
+def _notes(place: StagePlace) -> Notes:
+    return Notes(place.repository, place.directory, "layers", b"ostrata layer 1\n")
+
+
+def _decode(packed: bytes | None) -> LayerRecord | None:
+    if packed is None or len(packed) % _ENTRY or any(letter not in _KIND for letter in packed[::_ENTRY]):
+        return None
+    return LayerRecord(packed)

@@ -23,6 +23,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -53,6 +54,15 @@ class StagePlace:
     directory: str
     mode: str
     zlib_level: int = 6
+
+    def path(self, kind: str, checksum: str) -> str:
+        """Where an object is while it is staged."""
+        return f"{self.directory}/{object_name(kind, checksum, self.mode)}"
+
+
+def object_name(kind: str, checksum: str, mode: str) -> str:
+    """The name of an object below ``objects/``, and below a stage's directory."""
+    return f"{checksum[:2]}/{checksum[2:]}" + (SUFFIX[mode] if kind == "file" else f".{kind}")
 
 
 class ObjectStage:
@@ -331,6 +341,16 @@ _FINISH: dict[str, Callable[[FileHeader, int], None]] = {
     "bare-user": _finish_bare_user,
     "bare-user-only": _finish_bare_user_only,
 }
+
+
+def is_finished(mode: str, status: os.stat_result) -> bool:
+    """Was the last step of writing a file object in a repository of that mode made? A checksum does not tell.
+
+    `status` is the object's. Metadata objects are finished as the objects of archives are.
+    """
+    if stat.S_ISLNK(status.st_mode):
+        return True  # its checksum tells: the owner and the extended attributes come last
+    return stat.S_IMODE(status.st_mode) == _PUBLIC if mode == "archive" else status.st_mtime_ns == 0
 
 
 def _hint(error: OSError, mode: str) -> str | None:

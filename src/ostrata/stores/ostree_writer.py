@@ -25,6 +25,7 @@ from dataclasses import dataclass
 
 from ostrata.codecs import ostree
 from ostrata.errors import AccessError, MalformedError, UnsupportedError, escape, from_os_error, within
+from ostrata.model.ostree import FileHeader
 from ostrata.stores.files import TemporaryDirectory, remove_stale, sync_directory, taken_back
 from ostrata.stores.ostree_objects import read_whole
 from ostrata.stores.ostree_repository import (
@@ -125,20 +126,27 @@ class RepositoryWriter:
         Raises: NotFoundError, DigestMismatchError, MalformedError, AccessError.
         """
         try:
-            data = read_whole(self._staged(kind, checksum), ostree.MAX_METADATA_OBJECT)
+            data = read_whole(self.place.path(kind, checksum), ostree.MAX_METADATA_OBJECT)
         except FileNotFoundError:
             return self.repository.read_metadata(kind, checksum)
         except OSError as error:
             raise from_os_error(error, where=f"{kind} object {checksum}") from None
         return ostree.verify(kind, checksum, data)
 
+    def read_header(self, checksum: str) -> tuple[FileHeader, int]:
+        """The header and the content's size of a file object that is staged or in the repository.
+
+        Raises: NotFoundError, MalformedError, UnsupportedError, AccessError.
+        """
+        with within(f"file object {checksum}"):
+            try:
+                return self.repository.reader.read_header(self.place.path("file", checksum))
+            except FileNotFoundError:
+                return self.repository.read_header(checksum)
+
     def has_object(self, kind: str, checksum: str) -> bool:
         """Is it staged or in the repository?"""
-        return os.path.lexists(self._staged(kind, checksum)) or self.repository.has_object(kind, checksum)
-
-    def _staged(self, kind: str, checksum: str) -> str:
-        suffix = SUFFIX[self.place.mode] if kind == "file" else f".{kind}"
-        return f"{self.place.directory}/{checksum[:2]}/{checksum[2:]}{suffix}"
+        return os.path.lexists(self.place.path(kind, checksum)) or self.repository.has_object(kind, checksum)
 
     def publish(self, commit: str) -> None:
         """Make all staged objects durable, then visible; the commit object after all the others.
@@ -202,10 +210,11 @@ class RepositoryWriter:
 
 
 @contextmanager
-def open_writer(path: str) -> Iterator[RepositoryWriter]:
+def open_writer(path: str, *, keeps_remains: bool = False) -> Iterator[RepositoryWriter]:
     """A transaction on the repository at `path`; what it staged and did not publish is removed at the end.
 
-    Waits while another process holds the repository's lock alone. Raises: NotFoundError, MalformedError,
+    What killed runs left is removed first, but for one that `keeps_remains` to use them (`ostree_remains`). Waits while
+    another process holds the repository's lock alone. Raises: NotFoundError, MalformedError,
     UnsupportedError for a mode that cannot be written, AccessError.
     """
     path = os.path.abspath(path)
@@ -215,7 +224,8 @@ def open_writer(path: str) -> Iterator[RepositoryWriter]:
         settings = _read_settings(path)
         lock = _lock(path)
     try:
-        remove_stale(f"{path}/tmp")
+        if not keeps_remains:
+            remove_stale(f"{path}/tmp")
         with TemporaryDirectory(f"{path}/tmp") as staging:
             place = StagePlace(path, staging.path, repository.mode, settings.zlib_level)
             yield RepositoryWriter(repository, settings, place, staging.descriptor)

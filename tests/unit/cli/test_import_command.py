@@ -26,7 +26,7 @@ COMMIT = checksum_of(commit_bytes(TREE))
 TARS = tarbuilder.encapsulated_layers(TREE, commit_bytes(TREE), None)
 FIELDS = [
     *("commit", "base", "ref", "image", "layers", "selinux"),
-    *("new_objects", "new_bytes", "left_out", "findings"),
+    *("new_objects", "new_bytes", "resumed", "left_out", "findings"),
 ]
 
 

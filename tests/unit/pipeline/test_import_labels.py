@@ -318,7 +318,7 @@ def test_compiled_expressions_and_all_else_of_a_policy_stay_out_of_libselinuxs_s
     init_repository(repo, "archive")
     entries = entries_of(repo, import_image(repo, store, image).checksum)
     with open_writer(repo) as writer:
-        policy = own_policy(writer, store, image, entries, ImportNotes(writer.repository, image.layers), 1 << 30)
+        policy = own_policy(writer, store, image, entries, ImportNotes(writer, image.layers), 1 << 30)
         files = {path.name for path in Path(writer.place.directory).rglob("*") if path.is_file()}
         assert files == {"config", "policy.33", "file_contexts"}
         assert policy is not None and [stamp[0] for stamp in policy.stamp] == ["file_contexts"]
