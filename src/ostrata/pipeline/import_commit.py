@@ -10,7 +10,7 @@ there in part.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 
@@ -86,7 +86,7 @@ def import_encapsulated(
     commit = _commit_of(found[0] or staged[0].record)
     _check_label(image, commit, progress)
     progress.start("writing to disk", None)
-    publish_commit(writer, commit)
+    publish_commit(writer, commit, [each.record for each in staged] + [each for each in found.values() if each])
     for layer in layers:
         records.publish(layer.diff_id)
     records.forget_pruned({layer.diff_id.encoded for layer in layers})
@@ -217,13 +217,15 @@ class _Staging:
 # The commit
 
 
-def publish_commit(writer: RepositoryWriter, commit: str) -> None:
+def publish_commit(writer: RepositoryWriter, commit: str, records: Iterable[LayerRecord]) -> None:
     """Make a staged commit visible, if all that it needs is there.
 
-    Raises: NotFoundError when it is not, MalformedError, AccessError.
+    The objects in `records` are: they were just staged, or looked for. Raises: NotFoundError when something is missing,
+    MalformedError, AccessError.
     """
+    here = {entry for record in records for entry in record.entries()}
     with within(f"commit {commit}"):
-        _check_complete(writer, ostree.decode_commit(writer.read_metadata("commit", commit)))
+        _check_complete(writer, ostree.decode_commit(writer.read_metadata("commit", commit)), here)
     writer.publish(commit)
 
 
@@ -231,8 +233,11 @@ _Place = tuple["_Place", str] | None
 """A path by its last name and what is above it: whole paths of hostile trees would be too long to make each."""
 
 
-def _check_complete(writer: RepositoryWriter, commit: Commit) -> None:
-    """Every dirtree and dirmeta that the commit reaches is there and right, and every file object is there."""
+def _check_complete(writer: RepositoryWriter, commit: Commit, here: set[bytes]) -> None:
+    """Every dirtree and dirmeta that the commit reaches is there and right, and every file object is there.
+
+    `here` are objects that are, packed as in a `LayerRecord`; others are looked for.
+    """
     checked: set[tuple[str, str]] = set()
     todo: list[tuple[_Place, str, str]] = [(None, commit.root_dirtree, commit.root_dirmeta)]
     while todo:
@@ -247,9 +252,10 @@ def _check_complete(writer: RepositoryWriter, commit: Commit) -> None:
         _expect_object(writer, "dirtree", dirtree, place)
         content = ostree.decode_dirtree(writer.read_metadata("dirtree", dirtree))
         for name, file in content.files:
-            if ("file", file) not in checked:
-                checked.add(("file", file))
+            entry = pack_entry("file", file)
+            if entry not in here:
                 _expect_object(writer, "file", file, (place, name))
+                here.add(entry)
         todo += [((place, name), tree, meta) for name, tree, meta in content.directories]
 
 

@@ -88,7 +88,7 @@ def import_tar(
         if commit is None:
             raise MalformedError("no commit object in the tar")
         progress.start("writing to disk", None)
-        publish_commit(writer, commit)
+        publish_commit(writer, commit, [staged.record])
         if ref is not None:
             writer.write_ref(ref, commit)
     return ImportedTar(commit, staged.objects, staged.bytes)

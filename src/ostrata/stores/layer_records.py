@@ -32,8 +32,12 @@ class LayerRecord:
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         """(kind, checksum); of the kind ``commitmeta`` the SHA-256 of its bytes."""
-        for start in range(0, len(self.packed), _ENTRY):
-            yield _KIND[self.packed[start]], self.packed[start + 1 : start + _ENTRY].hex()
+        for entry in self.entries():
+            yield _KIND[entry[0]], entry[1:].hex()
+
+    def entries(self) -> Iterator[bytes]:
+        """The same, as `pack_entry` makes them."""
+        return (self.packed[start : start + _ENTRY] for start in range(0, len(self.packed), _ENTRY))
 
     @property
     def commit(self) -> str | None:

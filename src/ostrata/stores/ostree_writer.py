@@ -145,8 +145,8 @@ class RepositoryWriter:
                 return self.repository.read_header(checksum)
 
     def has_object(self, kind: str, checksum: str) -> bool:
-        """Is it staged or in the repository?"""
-        return os.path.lexists(self.place.path(kind, checksum)) or self.repository.has_object(kind, checksum)
+        """Is it in the repository, or staged?"""
+        return self.repository.has_object(kind, checksum) or os.path.lexists(self.place.path(kind, checksum))
 
     def publish(self, commit: str) -> None:
         """Make all staged objects durable, then visible; the commit object after all the others.
