@@ -216,6 +216,7 @@ def _print_differences(result: TreeVerification, digest: str, against: str) -> N
     from rich.text import Text
 
     from ostrata.errors import escape
+    from ostrata.stores.skopeo import without_secrets
 
     console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
     table = Table(box=None, header_style="bold", pad_edge=False)
@@ -234,4 +235,4 @@ def _print_differences(result: TreeVerification, digest: str, against: str) -> N
     found = f"{len(result.differences)} differences" if result.differences else "no difference"
     known = sum(each.reason is not None for each in result.differences)
     reasons = f", {known} of them with a known reason" if known else ""
-    click.echo(f"{digest}: {found}{reasons} in {result.entries} entries, compared with {escape(against)}")
+    click.echo(f"{digest}: {found}{reasons} in {result.entries} entries, compared with {without_secrets(against)}")

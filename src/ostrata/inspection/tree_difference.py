@@ -25,7 +25,7 @@ Item = Entry | SpecialFile
 Digests = Mapping[str, str | None]
 """SHA-256 (hex) by content key; None for what may not be read."""
 
-_MAX_VALUE = 40
+_MAX_VALUE = 64
 _SELINUX = b"security.selinux"
 _MOUNTED = ("dev", "proc", "run", "sys")
 _RUNTIME = frozenset((".dockerenv", "etc/hostname", "etc/hosts", "etc/mtab", "etc/resolv.conf"))

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ostrata.codecs import rechunk_label
-from ostrata.errors import MalformedError, NotFoundError, escape, within
+from ostrata.errors import MalformedError, NotFoundError, within
 from ostrata.inspection.package_changes import PackageChanges, compare_packages
 from ostrata.model.image import StoredImage
 from ostrata.model.package import Package
@@ -24,6 +24,7 @@ from ostrata.sources.image import open_image_source
 from ostrata.sources.ostree_source import open_commit
 from ostrata.stores.git_log import GitCommit, read_commits
 from ostrata.stores.ostree_repository import OstreeRepository
+from ostrata.stores.skopeo import without_secrets
 
 REVISION = "org.opencontainers.image.revision"
 
@@ -81,7 +82,7 @@ def _open(name: str) -> Iterator[_System]:
 
 
 def _revision(system: _System) -> str:
-    with within(escape(system.name)):
+    with within(without_secrets(system.name)):
         if system.image is None:
             raise NotFoundError("commits are known of images only", hint="leave out --git-dir")
         revision = system.image[1].config.labels.get(REVISION)
@@ -98,7 +99,7 @@ def _in_labels(systems: Sequence[_System], progress: Progress) -> list[list[Pack
         try:
             packages = {} if label is None else rechunk_label.decode(label).packages
         except MalformedError as error:
-            progress.warn(f"{escape(system.name)}: not used: {error}")
+            progress.warn(f"{without_secrets(system.name)}: not used: {error}")
             packages = {}
         if not packages:
             return None
@@ -107,7 +108,7 @@ def _in_labels(systems: Sequence[_System], progress: Progress) -> list[list[Pack
 
 
 def _in_databases(system: _System, repository: OstreeRepository | None, jobs: int, progress: Progress) -> list[Package]:
-    with within(escape(system.name)), _source(system, repository, jobs, progress) as source:
+    with within(without_secrets(system.name)), _source(system, repository, jobs, progress) as source:
         packages, findings = read_packages(source)
         for finding in findings:
             if finding.error is not None:  # its packages would seem to be gone

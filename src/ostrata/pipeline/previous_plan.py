@@ -30,7 +30,7 @@ from ostrata.planning.planned_contentmeta import split_names
 from ostrata.planning.splitting import STABLE
 from ostrata.stores.manifests import read_config, read_manifest
 from ostrata.stores.reference import parse_reference
-from ostrata.stores.skopeo import SkopeoOptions
+from ostrata.stores.skopeo import SkopeoOptions, without_secrets
 
 REVISION = "org.opencontainers.image.revision"
 CLOCK = "ostrata.plan-clock"
@@ -80,7 +80,9 @@ def read_previous_plan(
             raise
         return PreviousPlan(notes=(f"the previous plan cannot be read, and is not used: {str(error).splitlines()[0]}",))
     if required and found.told_by is None:
-        raise NotFoundError("expected a previous plan, found none", where=escape(name), hint="\n  ".join(found.notes))
+        raise NotFoundError(
+            "expected a previous plan, found none", where=without_secrets(name), hint="\n  ".join(found.notes)
+        )
     return found
 
 
@@ -143,7 +145,7 @@ def _read(name: str, skopeo: SkopeoOptions | None) -> PreviousPlan:
     transport, colon, _ = name.partition(":")
     if not colon or "/" in transport:
         return _of_file(name)
-    with within(escape(name)):
+    with within(without_secrets(name)):
         return _of_image(_open(name, skopeo))
 
 

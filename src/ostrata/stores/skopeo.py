@@ -19,7 +19,7 @@ from ostrata.stores.reference import LAYOUT, ImageReference
 
 _TAG = "image"
 _LOG_LINE = re.compile(r'^time="[^"]*" level=\w+ msg="(.*)"$')
-_CREDENTIALS = re.compile(r"(?<=//)[^\s/:@\"']+:[^\s/@\"']+@")  # not those of [driver@root], ostree:REF@REPO
+_CREDENTIALS = re.compile(r"(?<=//)[^\s/:@\"']+:[^\s/@\"']+@(?!sha256:)")  # not those of [driver@root], ostree:REF@REPO
 
 
 @dataclass(frozen=True, slots=True)

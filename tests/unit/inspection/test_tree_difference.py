@@ -63,7 +63,7 @@ CHANGES = {
     "text xattr": (with_attributes(FILE, xattrs=((b"user.\xff", b"a\0"),)), ("xattr user.\udcff", None, "'a'")),
     "long xattr": (
         with_attributes(FILE, xattrs=((b"user.a", b"x" * 99),)),
-        ("xattr user.a", None, "'" + "x" * 39 + "... (99 bytes)"),
+        ("xattr user.a", None, "'" + "x" * 63 + "... (99 bytes)"),
     ),
     "type": (LINK, ("type", "file", "symlink")),
     "device for file": (DEVICE, ("type", "file", "character device 1:3")),
