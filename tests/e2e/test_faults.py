@@ -21,12 +21,9 @@ from pathlib import Path
 
 import pytest
 
-import tarbuilder
 from canary import make_canary
-from layer_images import tar_image
-from ostrata.stores.ostree_repository import open_repository
+from import_subjects import Import, ImportDerived, ImportPlain, ImportTar, ImportToArchive, ImportToBare
 from plain_images import Change, directory, link, snapshot, symlink, write_image
-from tarbuilder import Node, checksum_of, commit_bytes, file_checksum
 
 ROOT = os.geteuid() == 0
 SEED = 20240517
@@ -54,65 +51,6 @@ needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="strace
 # The subjects
 
 
-class Import:
-    """Importing an update into a repository that has a ref."""
-
-    name = "import"
-
-    def __init__(self, place: Path) -> None:
-        trees = [
-            {"": Node("directory", 0o755)}
-            | {
-                f"f{number}": Node("file", 0o644, data=random.Random(number * seed).randbytes(5000))
-                for number in range(4)
-            }
-            | {"s": Node("symlink", 0o777, data=b"f0")}
-            for seed in (1, 2)
-        ]
-        self.images, self.commits = [], []
-        for number, tree in enumerate(trees):
-            checksums = sorted({file_checksum(node) for node in tree.values() if node.kind != "directory"})
-            tars = tarbuilder.encapsulated_layers(tree, commit_bytes(tree), [checksums[::2], checksums[1::2]])
-            self.images.append(tar_image(place / f"image{number}", tars, "gzip").reference)
-            self.commits.append(checksum_of(commit_bytes(tree)))
-        self.before = place / "before"
-        assert run(self.line(self.before, self.images[0])).returncode == 0
-
-    def line(self, home: Path, image: str | None = None) -> list[str]:
-        arguments = ["import", image or self.images[1], "--repo", str(home), "--write-ref", "os", "--jobs", "1"]
-        return [sys.executable, "-m", "ostrata", *arguments, "--json", "--quiet"]
-
-    def prepare(self, home: Path) -> None:
-        shutil.copytree(self.before, home)
-
-    def is_as_before(self, home: Path) -> bool:
-        self.is_sound(home)
-        return open_repository(str(home)).resolve("os") == self.commits[0]
-
-    def is_done(self, home: Path) -> bool:
-        self.is_sound(home)
-        return open_repository(str(home)).resolve("os") == self.commits[1]
-
-    def result(self, home: Path) -> object:
-        """All but the notes on layers: one that could not be read is made anew when it is needed."""
-        files = [path for path in home.rglob("*") if path.is_file() and path.parent.name != "layers"]
-        return {str(path.relative_to(home)): path.read_bytes() for path in files}
-
-    def leftovers(self, home: Path) -> list[str]:
-        return sorted(set(os.listdir(home / "tmp")) - {"cache"})
-
-    def is_sound(self, home: Path) -> None:
-        """Every object that can be seen is right."""
-        repository = open_repository(str(home))
-        for path in home.glob("objects/??/*"):
-            checksum, kind = path.parent.name + path.stem, path.suffix[1:]
-            if kind == "file":
-                for _ in repository.open_file(checksum).content:
-                    pass
-            else:
-                repository.read_metadata(kind, checksum)
-
-
 class Extract:
     """Extracting to a directory that is not there."""
 
@@ -131,8 +69,8 @@ class Extract:
         write_image(place / "image", [changes, [Change("upper", data=b"1")]])
         self.image = f"oci:{place}/image"
 
-    def line(self, home: Path) -> list[str]:
-        arguments = ["extract", self.image, str(home / "tree"), "--jobs", "1", "--json", "--quiet"]
+    def line(self, home: Path, *, jobs: str = "1") -> list[str]:
+        arguments = ["extract", self.image, str(home / "tree"), "--jobs", jobs, "--json", "--quiet"]
         return [sys.executable, "-m", "ostrata", *arguments]
 
     def prepare(self, home: Path) -> None:
@@ -152,6 +90,13 @@ class Extract:
 
 
 Subject = Import | Extract
+FIRST: list[type[Subject]] = [Import, Extract]
+MORE: list[type[Subject]] = [ImportDerived, ImportPlain, ImportTar, ImportToArchive, *([ImportToBare] if ROOT else [])]
+"""These share most code with the first import: the normal suite tries fewer places, the judges all."""
+
+
+def name_of(value: object) -> str:
+    return str(getattr(value, "name", value))
 
 
 @dataclass(frozen=True)
@@ -170,7 +115,7 @@ class Case:
     expected: object
 
 
-@pytest.fixture(scope="module", params=[Import, Extract], ids=lambda kind: kind.name)
+@pytest.fixture(scope="module", params=[*FIRST, *MORE], ids=name_of)
 def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
     place = tmp_path_factory.mktemp("faults")
     subject: Subject = request.param(place)
@@ -240,11 +185,13 @@ def error_of(call: str) -> str:
 
 @needs_strace
 def test_a_call_that_fails_changes_nothing_and_the_same_command_succeeds_later(case: Case, tmp_path: Path) -> None:
-    """One of the calls of each name that writes; the judges take all."""
-    chance = random.Random(SEED)
-    names = {call for call, _ in case.calls} & set(WRITING)
+    """One of the calls of each name that writes, and of two names for the subjects that share code; the judges take
+    all."""
+    subject = case.subject
+    chance = random.Random(SEED if type(subject) in FIRST else subject.name)
+    names = sorted({call for call, _ in case.calls} & set(WRITING))
     assert len(names) > 3
-    for number, call in enumerate(sorted(names)):
+    for number, call in enumerate(names if type(subject) in FIRST else chance.sample(names, 2)):
         at = chance.choice([at for name, at in case.calls if name == call])
         (tmp_path / str(number)).mkdir()
         suffer(case, Fault(call, at, error_of(call)), tmp_path / str(number))
@@ -254,7 +201,7 @@ def test_a_call_that_fails_changes_nothing_and_the_same_command_succeeds_later(c
 def test_a_kill_within_a_call_leaves_the_old_or_the_new(case: Case, tmp_path: Path) -> None:
     """At the calls that make something visible, and at the last ones of all."""
     visible = [each for each in case.calls if each[0] in ("rename", "renameat", "link", "linkat", "fsync", "syncfs")]
-    chosen = {visible[len(visible) // 2], visible[-1]}
+    chosen = {visible[len(visible) // 2], visible[-1]} if type(case.subject) in FIRST else {visible[-2]}
     for number, (call, at) in enumerate(sorted(chosen)):
         (tmp_path / str(number)).mkdir()
         suffer(case, Fault(call, at, "signal=SIGKILL"), tmp_path / str(number))
@@ -295,7 +242,12 @@ def small_disk(path: Path, size: str) -> Iterator[Path]:
 
 
 @pytest.mark.skipif(not ROOT, reason="mounting needs root")
-@pytest.mark.parametrize("jobs", ["1", "2"])
+@pytest.mark.parametrize(
+    ("case", "jobs"),
+    [(kind, jobs) for kind in FIRST for jobs in ("1", "2")] + [(kind, "2") for kind in MORE],
+    indirect=["case"],
+    ids=name_of,
+)
 def test_a_full_disk_changes_nothing_and_the_same_command_succeeds_with_room(
     case: Case, jobs: str, tmp_path: Path
 ) -> None:
@@ -304,8 +256,7 @@ def test_a_full_disk_changes_nothing_and_the_same_command_succeeds_with_room(
         home = disk / "home"
         subject.prepare(home)
         filled = fill(disk, leaving=8192)
-        line = [*subject.line(home)[:-2], "--json", "--quiet"]
-        line[line.index("--jobs") + 1] = jobs
+        line = subject.line(home, jobs=jobs)
         done = run(line)
         assert (done.returncode, done.stdout) == (1, ""), done
         assert done.stderr.startswith("ostrata: error: ") and "no space left on device" in done.stderr
@@ -314,7 +265,7 @@ def test_a_full_disk_changes_nothing_and_the_same_command_succeeds_with_room(
         filled.unlink()
         assert run(line).returncode == 0
         assert subject.is_done(home)
-        if subject.name == "import":
+        if isinstance(subject, Import):
             assert subject.result(home) == case.expected
 
 
@@ -326,7 +277,7 @@ def fill(disk: Path, leaving: int) -> Path:
     return path
 
 
-# Kills at any moment (those of import are in test_import_killed)
+# Kills at any moment (those of other imports are in test_import_killed)
 
 
 def kill_often(case: Case, place: Path, kills: int) -> None:
@@ -358,12 +309,14 @@ def kill_often(case: Case, place: Path, kills: int) -> None:
     assert canary.is_untouched()
 
 
+@pytest.mark.parametrize("case", FIRST, indirect=True, ids=name_of)
 def test_a_kill_at_any_moment_leaves_the_old_or_the_new(case: Case, tmp_path: Path) -> None:
     kill_often(case, tmp_path, 4)
 
 
 @pytest.mark.judge
 @pytest.mark.timeout(900)
+@pytest.mark.parametrize("case", FIRST, indirect=True, ids=name_of)
 def test_two_hundred_kills_leave_the_old_or_the_new(case: Case, tmp_path: Path) -> None:
     kill_often(case, tmp_path, 200)
 
@@ -371,6 +324,7 @@ def test_two_hundred_kills_leave_the_old_or_the_new(case: Case, tmp_path: Path) 
 # Where the result goes
 
 
+@pytest.mark.parametrize("case", [*FIRST, ImportTar], indirect=True, ids=name_of)
 @pytest.mark.parametrize("target", ["/dev/full", "closed"])
 def test_a_result_that_cannot_be_told_is_one_clear_line(case: Case, target: str, tmp_path: Path) -> None:
     home = tmp_path / "home"

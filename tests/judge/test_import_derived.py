@@ -1,14 +1,17 @@
 """What buildah builds on top of our images is imported as the tree that umoci unpacks; upstream's pull makes the same.
 
+Layers are written by both of buildah's storage drivers: vfs hides by whiteouts, overlay by opaque markers too.
 OSTRATA_JUDGE_CHROOT and OSTRATA_JUDGE_OSTREE_EXT as in `test_import`.
 """
 
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
 import shutil
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -88,6 +91,81 @@ def as_committed(tree: dict[str, rootfs.Seen], *, with_capabilities: bool) -> di
         for path, entry in rootfs.without_repository(tree).items()
         if path != "var/tmp"
     }
+
+
+# Opaque markers and capabilities. The driver vfs compares trees: it writes whiteouts, and never an opaque marker.
+
+CONTAINERFILE = """
+FROM oci:/mnt/image:latest
+COPY ping opt/ping
+RUN {}
+"""
+REPLACEMENTS = (
+    "rm -r usr/share/names; mkdir usr/share/names; echo a > usr/share/names/only",
+    "rm -r etc/sub; mkdir -m 711 etc/sub; rm -r var/home/user; mkdir -m 750 var/home/user",
+    "chmod 700 usr/lib/capable/busybox; chown 5:6 usr/bin/ping",  # the kernel drops the capability of what is chowned
+)
+BUILD_AND_SHOW = """
+mkdir context
+cp /usr/bin/busybox context/ping
+setcap cap_net_bind_service+ep context/ping
+set -- --root /mnt/storage --runroot /run/containers --storage-driver overlay
+buildah "$@" build --isolation chroot --ulimit nofile=1024:1024 --ulimit nproc=1024:1024 --network host \\
+    --layers=true --tag built --file Containerfile context >&2
+buildah "$@" push --quiet built oci:/mnt/built:t
+umoci unpack --image /mnt/built:t bundle >&2
+mkdir podman
+cp --archive "$(podman "$@" --tmpdir /run/libpod image mount built)" podman/rootfs
+"""
+
+
+# The driver overlay needs layers that have their parent directories.
+@each("runnable_image", [variant for variant in ONE_OF_EACH_LAYOUT if variant.format_version == 2])
+def test_opaque_markers_and_capabilities_that_buildah_writes_are_imported(
+    runnable_image: Image, chroot: Chroot, work: Path
+) -> None:
+    script = "; ".join(["cd /", *with_busybox(REPLACEMENTS)])
+    (work / "Containerfile").write_text(CONTAINERFILE.format(json.dumps(["/usr/bin/busybox", "sh", "-ec", script])))
+    chroot.shell(work, BUILD_AND_SHOW, timeout=300)
+    copied, replaced = entries_of_topmost_layers(work / "built", 2)
+    given, kept = rootfs.capability(rootfs.CAP_NET_BIND_SERVICE), "usr/lib/capable/busybox"
+    assert (copied["opt/ping"], replaced[kept], replaced["usr/bin/ping"]) == (given, given, None)
+    assert {path for path in replaced if path.endswith("/.wh..wh..opq")} == {
+        *("etc/sub/.wh..wh..opq", "usr/share/names/.wh..wh..opq", "var/home/user/.wh..wh..opq")
+    }
+
+    image = f"oci:{work}/built:t"
+    found = json.loads(
+        ostrata("import", image, "--repo", work / "ours", "--mode", "bare", "--write-ref", "x", "--json")
+    )
+    assert (found["base"], found["left_out"]) == (runnable_image.commit.checksum, [])
+    run(["ostree", f"--repo={work}/ours", "checkout", "x", f"{work}/checkout"], 60)
+    imported, umoci, podman = (
+        as_committed(rootfs.see(work / tree), with_capabilities=True)
+        for tree in ("checkout", "bundle/rootfs", "podman/rootfs")
+    )
+    assert imported["opt/ping"].xattrs == imported[kept].xattrs == (("security.capability", given),)
+    assert imported["usr/bin/ping"].xattrs == ()
+    assert {path for path in imported if path.startswith("usr/share/names/")} == {"usr/share/names/only"}
+    assert imported == umoci
+    podman[""] = replace(podman[""], mode=umoci[""].mode)  # the driver's own
+    assert imported == podman
+
+
+def entries_of_topmost_layers(layout: Path, count: int) -> list[dict[str, bytes | None]]:
+    """For each of the layers, from below: its entries, by path, with their capability."""
+    store, image = read_layout(layout)
+    found = []
+    for layer in image.layers[-count:]:
+        blob = read_blob(store, layer.descriptor.digest, 1 << 24)
+        with tarfile.open(fileobj=io.BytesIO(blob), errors="surrogateescape") as tar:
+            found.append({member.name: capability_of(member) for member in tar})
+    return found
+
+
+def capability_of(member: tarfile.TarInfo) -> bytes | None:
+    value = member.pax_headers.get("SCHILY.xattr.security.capability")
+    return None if value is None else value.encode("utf-8", "surrogateescape")
 
 
 # Upstream's `container image pull`

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,12 @@ OPTIONS = {
     "without xattrs": ("--no-xattrs",),
     "without bindings": ("--no-bindings",),
 }
+
+
+def test_the_judge_is_todays_libostree(chroot: Chroot, work: Path) -> None:
+    version = re.search(r"Version: '(\d+)\.(\d+)'", chroot.run(work, "ostree", "--version"))
+    assert version is not None
+    assert (int(version[1]), int(version[2])) >= (2026, 4)
 
 
 @each("image", VARIANTS)

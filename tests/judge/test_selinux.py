@@ -1,4 +1,7 @@
-"""Today's libostree agrees on labels, by a handmade policy and by a distribution's."""
+"""Today's libostree agrees on labels, by a handmade policy and by a distribution's.
+
+The distribution's is the chroot's own (Debian's `selinux-policy-default`), or that of the tree OSTRATA_JUDGE_POLICY.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +27,12 @@ OPTIONS = {
 
 
 @pytest.fixture(params=["handmade", "distribution"])
-def policy(request: pytest.FixtureRequest, work: Path) -> Path:
+def policy(request: pytest.FixtureRequest, chroot: Chroot, work: Path) -> Path:
     """A tree with a policy, below the work directory."""
     if request.param == "handmade":
         return make_policy(work / "policy")
-    path = os.environ.get("OSTRATA_JUDGE_POLICY")
-    if not path:
-        pytest.skip("OSTRATA_JUDGE_POLICY names no tree with an installed etc/selinux")
+    path = os.environ.get("OSTRATA_JUDGE_POLICY") or chroot.path
+    assert Path(path, "etc/selinux/config").is_file(), f"{path} has no SELinux policy; see tests/judge/make_chroot"
     (work / "policy/etc").mkdir(parents=True)
     run(["cp", "--archive", f"{path}/etc/selinux", str(work / "policy/etc")], 60)
     return work / "policy"
