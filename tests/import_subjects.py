@@ -60,8 +60,8 @@ class Import:
         return shown(home, "os") == self.commits[1]
 
     def result(self, home: Path) -> object:
-        """All but the notes on layers and their indexes: one that could not be read is made anew when it is needed."""
-        return {name: data for name, data in contents(home).items() if not {"layers", "indexes"} & {*name.split("/")}}
+        """All but the notes on layers: one that could not be read is made anew when it is needed."""
+        return {name: data for name, data in contents(home).items() if "ostrata" not in name.split("/")}
 
     def leftovers(self, home: Path) -> list[str]:
         return sorted(set(os.listdir(home / "tmp")) - {"cache"})
