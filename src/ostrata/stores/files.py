@@ -299,27 +299,24 @@ def remove_stale(directory: str, label: str = "") -> None:
     """
     for path in _ours(directory, label):
         with contextlib.suppress(OSError), _hold_if_stale(path) as mode:
-            if stat.S_ISDIR(mode):
-                remove_tree(path)
-            elif stat.S_ISREG(mode):
-                os.unlink(path)
+            _remove(path, mode)
 
 
 @contextmanager
 def stale_directories(directory: str) -> Iterator[tuple[str, ...]]:
     """The paths of those of our own temporary directories in `directory` whose writers are gone.
 
-    They are held within the block, and removed at its end.
+    They are held within the block, and removed at its end with what else is stale.
     """
     with contextlib.ExitStack() as stack:
-        held = []
+        held = {}
         for path in _ours(directory, ""):
             with contextlib.suppress(OSError):
-                if stat.S_ISDIR(stack.enter_context(_hold_if_stale(path))):
-                    held.append(path)
-        yield tuple(held)
-        for path in held:
-            remove_tree(path)
+                held[path] = stack.enter_context(_hold_if_stale(path))
+        yield tuple(path for path, mode in held.items() if stat.S_ISDIR(mode))
+        for path, mode in held.items():
+            with contextlib.suppress(OSError):
+                _remove(path, mode)
 
 
 def _ours(directory: str, label: str) -> list[str]:
@@ -327,6 +324,13 @@ def _ours(directory: str, label: str) -> list[str]:
         return [os.path.join(directory, name) for name in os.listdir(directory) if name.startswith(_prefix(label))]
     except OSError:
         return []
+
+
+def _remove(path: str, mode: int) -> None:
+    if stat.S_ISDIR(mode):
+        remove_tree(path)
+    elif stat.S_ISREG(mode):
+        os.unlink(path)
 
 
 @contextmanager

@@ -223,6 +223,32 @@ def test_only_stale_files_of_ours_are_removed(tmp_path):
     assert sorted(os.listdir(tmp_path)) == [".ostratax", "foreign"]
 
 
+def test_directories_of_dead_writers_are_held_for_the_block_and_removed_with_the_rest(tmp_path):
+    (tmp_path / "foreign").mkdir()
+    with subprocess.Popen([sys.executable, "-c", HOLDER, tmp_path], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        with files.stale_directories(str(tmp_path)) as none:
+            assert none == ()
+        process.send_signal(signal.SIGKILL)
+    names = set(os.listdir(tmp_path))
+    with files.stale_directories(str(tmp_path)) as stale:
+        assert stale and all(Path(path).is_dir() and Path(path).name.startswith(".ostrata-") for path in stale)
+        with files.stale_directories(str(tmp_path)) as held:
+            assert held == ()
+        files.remove_stale(str(tmp_path))
+        assert set(os.listdir(tmp_path)) == names
+    assert [name for name in os.listdir(tmp_path) if name.startswith(".ostrata-")] == []
+    assert (tmp_path / "foreign").is_dir()
+
+
+def test_stale_directories_stay_if_the_block_fails(tmp_path):
+    (tmp_path / ".ostrata-0123").mkdir()
+    with pytest.raises(ZeroDivisionError), files.stale_directories(str(tmp_path)):
+        raise ZeroDivisionError
+    assert os.listdir(tmp_path) == [".ostrata-0123"]  # what was not looked at to the end is for the next run
+
+
 def test_a_symlink_with_our_name_is_left_alone(tmp_path):
     (tmp_path / "target").write_bytes(b"")
     (tmp_path / ".ostrata-x").symlink_to("target")
