@@ -27,8 +27,11 @@ def take_over(place: StagePlace, remains: Iterable[str], kind: str, checksum: st
     os.makedirs(f"{place.directory}/{checksum[:2]}", exist_ok=True)
     for directory in remains:
         path = f"{directory}/{object_name(kind, checksum, place.mode)}"
-        with suppress(OstrataError, FileNotFoundError):
+        try:
             size = _verified_size(place.mode, kind, checksum, path)
+        except (OstrataError, OSError):  # what cannot be read is not whole either
+            continue
+        with suppress(FileNotFoundError):  # another process was faster
             os.rename(path, place.path(kind, checksum))
             return size
     return None

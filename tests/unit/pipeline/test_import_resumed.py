@@ -212,6 +212,17 @@ def test_an_object_that_is_not_whole_is_read_again(
     assert (repo / "objects" / SH[:2] / sh.name).stat().st_mode & 0o777 == (0o644 if mode == "archive" else 0o755)
 
 
+def test_objects_that_the_system_does_not_read_are_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repo, image = tmp_path / "repo", encapsulated(tmp_path / "image")
+    remains = interrupt(repo, image, monkeypatch)
+    (remains / SH[:2]).rename(tmp_path / "elsewhere")
+    (remains / SH[:2]).touch()
+    found = do_import(repo, image)
+    assert found.commit is not None
+    assert (found.checksum, found.commit.layers_read, found.resumed.layers) == (COMMIT, 2, 1)
+    is_whole(repo)
+
+
 def test_a_damaged_dirtree_is_staged_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     repo, image = tmp_path / "repo", encapsulated(tmp_path / "image")
     remains = interrupt(repo, image, monkeypatch)
