@@ -2,7 +2,8 @@
 
 `status` names the packages, what a killed dpkg has left in `updates` replaces its paragraphs,
 `info` has the lists of their files. Images without dpkg (distroless ones) have a file for each package in `status.d`
-instead, and its MD5 sums tell the files. Paths go through the diversions first, then through the tree's symlinks.
+instead, and its MD5 sums tell the files; elsewhere the sums are read only where the tree lacks what a list names. Paths
+go through the diversions first, then through the tree's symlinks.
 
 The days of changes come from the changelog in /usr/share/doc. Binary packages of one source have the same one, so
 it is read once; a rebuild without a change of the source (binNMU) has a changelog of its own beside it. A changelog
@@ -113,18 +114,21 @@ class _Database:
     def _package(self, paragraph: Paragraph, base: str, diversions: Mapping[str, Diversion]) -> Package:
         """The package without its changes."""
         notes: list[str] = []
-        sums = self._sums(base, notes)
-        listed = self._listed(base, sums, notes)
+        listed = self._listed(base, notes)
         real = listed if diversions.keys().isdisjoint(listed) else _diverted(listed, paragraph.name, diversions)
-        places = dict(zip(listed, self._files.locate_all(real), strict=True))
-        known = [*sums, *paragraph.conffiles]
+        places = self._files.locate_all(real)
+        digests: dict[str, tuple[str, str]] = {}
+        if self._files.misses_any(places):
+            by_name = dict(zip(listed, places, strict=True))
+            known = [*self._sums(base, notes), *paragraph.conffiles]
+            digests = {by_name[path]: ("md5", value) for path, value in known if path in by_name}
         return Package(
             name=paragraph.name,
             version=paragraph.version,
             arch=paragraph.arch,
             source=paragraph.source,
-            paths=tuple(dict.fromkeys(places.values())),
-            digests={places[path]: ("md5", value) for path, value in known if path in places},
+            paths=tuple(dict.fromkeys(places)),
+            digests=digests,
             size=paragraph.size,
             notes=tuple(notes),
         )
@@ -139,14 +143,15 @@ class _Database:
             notes.append("its MD5 sums cannot be read")
             return []
 
-    def _listed(self, base: str, sums: Sequence[tuple[str, str]], notes: list[str]) -> Sequence[str]:
+    def _listed(self, base: str, notes: list[str]) -> Sequence[str]:
         """The paths as they are written."""
         path = f"{base}.list"
         if self._files.find(path):
             return self._decode(path, dpkg.decode_paths, MAX_LIST)
-        if not sums:
+        names = [name for name, _ in self._sums(base, notes)]
+        if not names:
             notes.append("its list of files is missing")
-        return [name for name, _ in sums]
+        return names
 
     def _decode(self, path: str, decode: Callable[[bytes], list[Value]], limit: int) -> list[Value]:
         with within(f"/{escape(path)}"):

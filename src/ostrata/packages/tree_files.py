@@ -43,19 +43,24 @@ class TreeFiles:
 
     def locate_all(self, paths: Iterable[str]) -> list[str]:
         """`locate` of each of `paths`: a database has hundreds of thousands. Raises: LimitError."""
-        known = self._directories
+        entries = self._entries
         characters = 0
         located = []
         for path in paths:
-            directory, _, name = path.rpartition("/")
-            place = known.get(directory)
-            found = f"{place}/{name}" if place and name not in _NO_NAMES else self._locate(path, directory, name)
+            found = path.removeprefix("/")
+            if found not in entries:  # what is there as it is written is reached through no symlink
+                directory, _, name = path.rpartition("/")
+                found = self._locate(path, directory, name)
             characters += len(found)
             if characters > MAX_CHARACTERS:
                 break
             located.append(found)
         self._count(characters)
         return located
+
+    def misses_any(self, places: Iterable[str]) -> bool:
+        """Is any of these tree paths not in the tree?"""
+        return not self._entries.keys() >= set(places)
 
     def find(self, path: str) -> str | None:
         """The tree path of the regular file that `path` leads to, all symlinks followed; None without one."""

@@ -185,7 +185,7 @@ def test_dates_that_are_none_are_counted() -> None:
 def test_what_dpkg_does_without_is_a_note() -> None:
     tree = {
         **status(paragraph("a"), paragraph("b"), paragraph("c")),
-        **listing("b"),
+        **listing("b", "/gone"),
         f"{DB}/info/b.md5sums": b"damaged",
         **listing("c"),
         "usr/share/doc/c/changelog.Debian.gz": changelog(3)[:-4],
@@ -195,6 +195,22 @@ def test_what_dpkg_does_without_is_a_note() -> None:
         "b": ("its MD5 sums cannot be read",),
         "c": ("its changelog cannot be read",),
     }
+
+
+def test_sums_are_read_only_where_the_tree_lacks_something() -> None:
+    tree = {
+        **status(paragraph("a", f"Conffiles:\n /etc/a {MD5}"), paragraph("b")),
+        **listing("a", "/bin", "/bin/a", "/etc/a"),
+        f"{DB}/info/a.md5sums": b"damaged",
+        **listing("b", "/bin/b"),
+        f"{DB}/info/b.md5sums": b"damaged too",
+        "bin": Link("usr/bin"),
+        "usr/bin/a": b"",
+        "etc/a": b"",
+    }
+    found = read(tree)
+    assert (found["a"].paths, found["a"].digests, found["a"].notes) == (("", "bin", "usr/bin/a", "etc/a"), {}, ())
+    assert found["b"].notes == ("its MD5 sums cannot be read",)
 
 
 def test_changelogs_that_swell_without_end_are_left(monkeypatch: pytest.MonkeyPatch) -> None:

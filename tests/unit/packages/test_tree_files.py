@@ -57,11 +57,13 @@ def test_a_path_of_a_database_has_its_place_in_the_tree(path: str, place: str) -
 
 def test_lists_in_any_order_lead_to_the_same_places() -> None:
     paths = ["/lib/deep/fil é\n", "/lib/deep", "/lib", "/usr/lib/deep/x", "/bin/sh", "/a/b/c", "/a/b", "/a"]
+    paths += ["/usr/bin/dash", "usr/bin/dash", "//usr/bin/dash", "/usr/bin/../bin/dash", "/bin", "/.", "/"]
     source = MemorySource(TREE)
     forwards, backwards = TreeFiles(source), TreeFiles(source)
     expected = {path: TreeFiles(source).locate(path) for path in paths}
     assert {path: forwards.locate(path) for path in paths} == expected
     assert {path: backwards.locate(path) for path in reversed(paths)} == expected
+    assert TreeFiles(source).locate_all(paths) == list(expected.values())
 
 
 @pytest.mark.parametrize("path", ["/loop/x", "/round/x", "/loop", "/about"])
