@@ -5,7 +5,8 @@ A work unit is a small picklable value and a top-level function from it to a res
 the rest. Ctrl-C and SIGTERM end the workers at once, in the middle of a unit; what was registered `at_end` removes
 their temporary files. A worker whose parent was killed ends by itself.
 
-`advance` may be called by a unit from anywhere: the parent sees the sum.
+`advance` may be called by a unit from anywhere: the parent sees the sum. `shared` is a value that all units of a run
+use: each worker gets it once, where it is forked without a copy.
 
 `aside` has a single unit done by another process while this one goes on.
 """
@@ -37,6 +38,7 @@ POLL_SECONDS = 0.2
 
 _counter: Synchronized[int] | None = None
 _inline_advance: Callable[[int], None] | None = None
+_shared: Any = None
 _at_end: list[Callable[[], None]] = []
 
 
@@ -54,6 +56,11 @@ def advance(amount: int) -> None:
         _inline_advance(amount)
 
 
+def shared() -> Any:
+    """What this run's units have in common, from inside a unit; None without it."""
+    return _shared
+
+
 def at_end(function: Callable[[], None]) -> None:
     """Have `function` called when this process ends, or a worker is told to end."""
     _at_end.append(function)
@@ -68,12 +75,14 @@ def run(
     weights: Sequence[int] | None = None,
     on_advance: Callable[[int], None] | None = None,
     meanwhile: Callable[[], None] | None = None,
+    shared: Any = None,
 ) -> Generator[Result, None, None]:
     """Apply `function` to every unit, `jobs` at a time, and yield the results in input order.
 
     Heavier units (`weights`, any unit of measure) start first, so that the last one does not run alone; without
     weights the first units run while the later ones are still being made. `on_advance` gets what the units reported
-    since its last call. `meanwhile` is called once, here, while the workers are busy.
+    since its last call. `meanwhile` is called once, here, while the workers are busy. `shared` is what `shared()` tells
+    the units.
 
     Raises: whatever the first failing unit raised; AccessError when a worker was killed.
     """
@@ -81,9 +90,9 @@ def run(
     if jobs <= 1 or count <= 1:
         if meanwhile is not None:
             meanwhile()
-        yield from _run_in_line(function, units, on_advance)
+        yield from _run_in_line(function, units, on_advance, shared)
         return
-    with WorkerPool(min(jobs, count)) as pool:
+    with WorkerPool(min(jobs, count), shared) as pool:
         yield from pool.run(function, units, weights=weights, on_advance=on_advance, meanwhile=meanwhile)
 
 
@@ -128,7 +137,7 @@ def _told_later() -> Iterator[None]:
 
 def _answer(sender: Connection, receiver: Connection, function: Callable[[Unit], Result], unit: Unit) -> None:
     receiver.close()
-    _initialise_worker(None)
+    _initialise_worker(None, None)
     try:
         answer: tuple[Result | None, Exception | None] = function(unit), None
     except Exception as error:
@@ -151,22 +160,22 @@ def _was_killed() -> AccessError:
 
 
 def _run_in_line(
-    function: Callable[[Unit], Result], units: Iterable[Unit], on_advance: Callable[[int], None] | None
+    function: Callable[[Unit], Result], units: Iterable[Unit], on_advance: Callable[[int], None] | None, value: Any
 ) -> Iterator[Result]:
-    global _inline_advance  # noqa: PLW0603
+    global _inline_advance, _shared  # noqa: PLW0603
     for unit in units:
-        _inline_advance = on_advance
+        _inline_advance, _shared = on_advance, value
         try:
             result = function(unit)
         finally:
-            _inline_advance = None
+            _inline_advance = _shared = None
         yield result
 
 
 class WorkerPool:
     """Worker processes that outlive one `run`; a context manager."""
 
-    def __init__(self, jobs: int) -> None:
+    def __init__(self, jobs: int, shared: Any = None) -> None:
         self._context = _process_context()
         self._counter: Synchronized[int] = self._context.Value("Q", 0)
         self._seen = 0
@@ -175,7 +184,7 @@ class WorkerPool:
             max_workers=jobs,
             mp_context=self._context,
             initializer=_initialise_worker,
-            initargs=(self._counter,),
+            initargs=(self._counter, shared),
         )
 
     def __enter__(self) -> WorkerPool:
@@ -251,9 +260,9 @@ def _can_fork() -> bool:
     return threading.active_count() == 1
 
 
-def _initialise_worker(counter: Synchronized[int] | None) -> None:
-    global _counter  # noqa: PLW0603
-    _counter = counter
+def _initialise_worker(counter: Synchronized[int] | None, value: Any) -> None:
+    global _counter, _shared
+    _counter, _shared = counter, value
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides, and sends SIGTERM
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # in this thread and those it starts
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

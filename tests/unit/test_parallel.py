@@ -26,6 +26,10 @@ def fail_on_three(number: int) -> int:
     return number
 
 
+def add_shared(number: int) -> int:
+    return number + int(parallel.shared()["added"])
+
+
 def die(number: int) -> int:
     os.kill(os.getpid(), signal.SIGKILL)
     return number
@@ -49,6 +53,12 @@ def test_something_else_is_done_once_meanwhile(jobs: int) -> None:
 
 
 @pytest.mark.parametrize("jobs", [1, 3])
+def test_units_have_in_common_what_is_shared(jobs: int) -> None:
+    assert list(parallel.run(add_shared, range(5), jobs=jobs, shared={"added": 10})) == [10, 11, 12, 13, 14]
+    assert parallel.shared() is None
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
 def test_the_first_failure_comes_out_whole(jobs: int) -> None:
     with pytest.raises(MalformedError, match="unit: three"):
         list(parallel.run(fail_on_three, range(50), jobs=jobs))
@@ -65,6 +75,7 @@ def test_workers_start_beside_other_threads() -> None:
     thread.start()
     try:
         assert list(parallel.run(square, [1, 2, 3], jobs=2)) == [1, 4, 9]
+        assert list(parallel.run(add_shared, [1, 2, 3], jobs=2, shared={"added": 5})) == [6, 7, 8]
     finally:
         stop.set()
         thread.join()

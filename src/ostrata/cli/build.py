@@ -30,6 +30,7 @@ from ostrata.errors import escape
 
 if TYPE_CHECKING:
     from ostrata.model.image import Descriptor
+    from ostrata.pipeline.build_cache import BuildCache
     from ostrata.pipeline.build_plain import PlainOptions, PlainResult
     from ostrata.pipeline.build_sources import PreparedSource
     from ostrata.pipeline.encapsulate import EncapsulateOptions, EncapsulateResult
@@ -99,7 +100,7 @@ _SHOWN = 3
     "--add-metadata-string", "metadata", multiple=True, metavar="K=V", help="ostree: the commit's. Repeatable."
 )
 @click.option("--bootable", is_flag=True, help="ostree: say that the tree can be booted, and with which kernel.")
-@click.option("--cache", metavar="FILE", help="ostree: remember checksums of a directory's files from build to build.")
+@click.option("--cache", metavar="FILE", help="ostree: remember what was read of a directory from build to build.")
 @click.option(
     "--clamp-mtime", metavar="TIME", help="plain: no file is younger; RFC 3339.  [default: see docs/plain.md]"
 )
@@ -173,16 +174,19 @@ def _build_all(
 
 def _build(source: str, destination: Destination, given: dict[str, Any], progress: Progress) -> _Built:
     from ostrata.pipeline.build import fit_source
+    from ostrata.pipeline.build_cache import BuildCache
 
     is_plain = given["image_format"] == "plain"
-    with open_source(source, given, progress) as prepared:
+    cache = BuildCache(given["cache"], source)
+    with open_source(source, given, progress, bare=cache.bare_files()) as prepared:
         for finding in prepared.findings:
             progress.warn(f"{finding.what}: {finding.count}, the first is /{escape(finding.path)}")
         with open_steps(prepared, _steps(is_plain, keeps_base=given["base"] is not None), given) as steps:
             ready, fitted = fit_source(prepared, steps, progress)
         _tell(fitted.taken, given["show_steps"], given["quiet"])
-        build = _build_plain if is_plain else _build_ostree
-        return _Built(build(ready, fitted, destination, given, progress), fitted.taken)
+        if is_plain:
+            return _Built(_build_plain(ready, fitted, destination, given, progress), fitted.taken)
+        return _Built(_build_ostree(ready, fitted, cache, destination, given, progress), fitted.taken)
 
 
 def _steps(is_plain: bool, *, keeps_base: bool) -> tuple[Step, ...]:
@@ -197,7 +201,12 @@ def _steps(is_plain: bool, *, keeps_base: bool) -> tuple[Step, ...]:
 
 
 def _build_ostree(
-    prepared: PreparedSource, fitted: FittedTree, destination: Destination, given: dict[str, Any], progress: Progress
+    prepared: PreparedSource,
+    fitted: FittedTree,
+    cache: BuildCache,
+    destination: Destination,
+    given: dict[str, Any],
+    progress: Progress,
 ) -> EncapsulateResult:
     from ostrata.pipeline.build import BuildOptions, CommitText, build_ostree
 
@@ -212,7 +221,7 @@ def _build_ostree(
     before = read_previous(given)
     for note in before.notes if plan is None else ():  # a plan tells them itself
         progress.warn(note)
-    options = BuildOptions(commit, _image_options(prepared, timestamp, given), plan, given["cache"])
+    options = BuildOptions(commit, _image_options(prepared, timestamp, given), plan, cache)
     result = build_ostree(
         prepared,
         fitted,

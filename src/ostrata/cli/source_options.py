@@ -54,16 +54,18 @@ def source_options(function: Function) -> Function:
 
 
 @contextmanager
-def open_source(reference: str, given: dict[str, Any], progress: Progress) -> Iterator[PreparedSource]:
-    """The source, open for a ``with`` block; what is strange about it is told."""
+def open_source(
+    reference: str, given: dict[str, Any], progress: Progress, *, bare: frozenset[str] = frozenset()
+) -> Iterator[PreparedSource]:
+    """The source, open for a ``with`` block; `bare` as of `SourceOptions`."""
     from ostrata.pipeline.build_sources import prepare
 
     tmpdir = given["tmpdir"] or TMPDIR
-    with prepare(reference, _options(given), tmpdir=tmpdir, jobs=given["jobs"], progress=progress) as prepared:
+    with prepare(reference, _options(given, bare), tmpdir=tmpdir, jobs=given["jobs"], progress=progress) as prepared:
         yield prepared
 
 
-def _options(given: dict[str, Any]) -> SourceOptions:
+def _options(given: dict[str, Any], bare: frozenset[str]) -> SourceOptions:
     from ostrata.model.image import Platform
     from ostrata.pipeline.build_sources import SourceOptions, read_owners
     from ostrata.sources.image import MAX_TAR
@@ -74,6 +76,7 @@ def _options(given: dict[str, Any]) -> SourceOptions:
         excludes=given["excludes"],
         owners=read_owners(given["owners"]) if given["owners"] is not None else None,
         one_file_system=given["one_file_system"],
+        bare=bare,
         platform=Platform(given["arch"]) if given["arch"] is not None else None,
         max_size=given["max_size"] or MAX_TAR,
         skopeo=SkopeoOptions(authfile=given["authfile"]),

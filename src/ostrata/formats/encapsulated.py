@@ -380,18 +380,13 @@ def recipe(objects: Iterable[PlannedObject], parents: Parents, layout: Layout, *
     `parents` are what `parents_of` gives for the objects. Equal recipes mean equal bytes, so a layer whose recipe is
     known need not be read again.
     """
-    hasher = hashlib.sha256()
-
-    def add(*fields: str) -> None:
-        # Paths have no NUL, so the fields cannot run into each other.
-        hasher.update("\0".join((*fields, "\n\0")).encode("utf-8"))
-
-    add("ostrata layer recipe 1", layout.name, str(layout.format_version), *more)
+    fields = ["ostrata layer recipe 1", layout.name, str(layout.format_version), *more, "\n"]
     for item in objects:
-        add(item.checksum, *item.paths)
+        fields += (item.checksum, *item.paths, "\n")
     for path, attributes in sorted(parents.items()):
-        add("parent", path, str(attributes.uid), str(attributes.gid), str(attributes.mode))
-    return hasher.hexdigest()
+        fields += ("parent", path, str(attributes.uid), str(attributes.gid), str(attributes.mode), "\n")
+    # Paths have no NUL, so the fields cannot run into each other.
+    return hashlib.sha256("\0".join([*fields, ""]).encode("utf-8")).hexdigest()
 
 
 def ostree_layer_recipe(commit: CommitTree, detached: bytes | None, layout: Layout, *more: str) -> str:

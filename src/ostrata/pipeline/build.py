@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from ostrata import parallel
 from ostrata.codecs import json
@@ -20,9 +20,9 @@ from ostrata.codecs.oci import MAX_DOCUMENT
 from ostrata.errors import MalformedError, UnsupportedError, escape, within
 from ostrata.model.ostree import Metadata, Variant
 from ostrata.model.tree import Directory, Entry, RegularFile, Symlink, Tree
+from ostrata.pipeline.build_cache import BuildCache
 from ostrata.pipeline.build_commit import build_commit, hash_files
 from ostrata.pipeline.build_sources import PreparedSource
-from ostrata.pipeline.checksum_cache import ChecksumCache
 from ostrata.pipeline.commit import MODULES, one_kernel
 from ostrata.pipeline.encapsulate import EncapsulateOptions, EncapsulateResult, encapsulate_tree
 from ostrata.pipeline.fitting import FittedTree, Step, TakenStep, TreeView, fit
@@ -54,14 +54,14 @@ class CommitText:
 class BuildOptions:
     """How to build an image of the format `ostree`.
 
-    Without a `plan`, layers follow the contentmeta of `image`, or there is one. `cache` is a file with checksums of
-    files that a build of the same directory has read before.
+    Without a `plan`, layers follow the contentmeta of `image`, or there is one. `cache` has what a build of the same
+    directory has read before.
     """
 
     commit: CommitText
     image: EncapsulateOptions
     plan: PlanOptions | None = None
-    cache: str | None = None
+    cache: BuildCache = field(default_factory=BuildCache)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,15 +125,16 @@ def build_ostree(
     what it showed before.
     """
     _check(fitted)
-    text = options.commit
+    text, cache = options.commit, options.cache
+    cache.check_source(prepared.at)
     with (
-        checked_aside(previous, jobs=jobs) as before,
+        checked_aside(previous, is_whole=cache.is_whole, jobs=jobs) as before,
         _claiming(prepared, fitted.tree, options.plan, jobs) as claimed,
+        _written(cache),
     ):
-        cache = ChecksumCache(options.cache, prepared.at)
         known = _named_by_commit(prepared) or cache.find
         checksums = hash_files(prepared.at, fitted.tree, known=known, jobs=jobs, progress=progress)
-        cache.write(fitted.tree, checksums)
+        cache.keep_files(prepared.tree, fitted.tree, checksums)
         metadata = _metadata(text, fitted.tree)
         commit = build_commit(
             prepared.at, fitted.tree, checksums, timestamp=text.timestamp, subject=text.subject, metadata=metadata
@@ -148,7 +149,17 @@ def build_ostree(
         result = encapsulate_tree(
             commit, commit.tree, destination, image, previous=before, jobs=jobs, progress=progress
         )
+        cache.keep_blobs(destination.blobs, (report.layer.descriptor.digest for report in result.layers))
     return BuildResult(result, fitted.taken, plan)
+
+
+@contextmanager
+def _written(cache: BuildCache) -> Iterator[None]:
+    """Write the cache at the end, also of a build that fails: what was read once needs no second reading."""
+    try:
+        yield
+    finally:
+        cache.write()
 
 
 @dataclass(frozen=True, slots=True)

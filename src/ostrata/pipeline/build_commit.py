@@ -64,15 +64,17 @@ def hash_files(
     What is `known` is not read. Raises: NotFoundError, AccessError, MalformedError, naming the file.
     """
     checksums: dict[str, str] = {}
-    unread: dict[tuple[str, Attributes], tuple[str, RegularFile]] = {}  # what tells objects apart without reading them
+    # What tells objects apart without reading them; equal attributes are most often the very same.
+    unread: dict[tuple[str, int], tuple[str, RegularFile]] = {}
     waiting: list[tuple[str, str]] = []
     for path, entry in tree:
         if isinstance(entry, Symlink):
             checksums[path] = hasher_of(header_of(entry)).hexdigest()
         elif isinstance(entry, RegularFile):
-            checksums[path] = known(entry) or ""
-            if not checksums[path]:
-                first, _ = unread.setdefault((entry.content, entry.attributes), (path, entry))
+            checksum = known(entry)
+            checksums[path] = checksum or ""
+            if checksum is None:
+                first, _ = unread.setdefault((entry.content, id(entry.attributes)), (path, entry))
                 waiting.append((path, first))
     found = _hash(at, list(unread.values()), jobs, progress)
     for path, first in waiting:

@@ -62,13 +62,15 @@ class SourceOptions:
     """How to read a source.
 
     `repository` says that the source is a revision in it. `platform` is what an image should be for. `excludes` are
-    paths and globs; `owners` and `one_file_system` are for directories. `max_size` bounds each layer's tar.
+    paths and globs; `owners`, `one_file_system` and `bare` (see `open_directory`) are for directories. `max_size`
+    bounds each layer's tar.
     """
 
     repository: str | None = None
     excludes: tuple[str, ...] = ()
     owners: Owners | None = None
     one_file_system: bool = False
+    bare: frozenset[str] = frozenset()
     platform: Platform | None = None
     max_size: int = MAX_TAR
     skopeo: SkopeoOptions | None = None
@@ -143,7 +145,9 @@ def _is_directory(reference: str, options: SourceOptions) -> bool:
 def _prepare_directory(path: str, options: SourceOptions, jobs: int) -> PreparedSource:
     exclusions = Exclusions(options.excludes)
     path = os.path.realpath(path)
-    source = open_directory(path, excluded=exclusions, one_file_system=options.one_file_system, jobs=jobs)
+    source = open_directory(
+        path, excluded=exclusions, one_file_system=options.one_file_system, bare=options.bare, jobs=jobs
+    )
     exclusions.check_used()
     tree, special = source.tree, source.special
     if options.owners is not None:

@@ -83,14 +83,24 @@ class CheckUnit:
 
 
 @contextmanager
-def checked_aside(previous: PreviousImage, *, jobs: int) -> Iterator[PreviousImage]:
-    """Have the blobs of `previous` verified by another process while this one finds out which of them it needs."""
-    if previous.store is None or not previous.has_recipes or jobs <= 1:
+def checked_aside(
+    previous: PreviousImage, *, is_whole: Callable[[BlobStore, Descriptor], bool] = lambda *_: False, jobs: int
+) -> Iterator[PreviousImage]:
+    """Have the blobs of `previous` verified by another process while this one finds out which of them it needs.
+
+    `is_whole` tells of a blob whether that is known already.
+    """
+    if previous.store is None or not previous.has_recipes:
         yield previous
         return
-    unit = CheckUnit(previous.store, tuple(previous.layers.values()))
-    with parallel.aside(whole_blobs, unit, jobs=jobs) as whole:
-        yield replace(previous, whole=whole)
+    blobs = [(descriptor, is_whole(previous.store, descriptor)) for descriptor in previous.layers.values()]
+    known = frozenset(descriptor.digest for descriptor, whole in blobs if whole)
+    unit = CheckUnit(previous.store, tuple(descriptor for descriptor, whole in blobs if not whole))
+    if jobs <= 1 or not unit.descriptors:
+        yield replace(previous, whole=lambda: known)
+        return
+    with parallel.aside(whole_blobs, unit, jobs=jobs) as found:
+        yield replace(previous, whole=lambda: known | found())
 
 
 def whole_blobs(unit: CheckUnit) -> frozenset[Digest]:

@@ -18,7 +18,6 @@ import stat
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
-from functools import cache
 from itertools import groupby
 
 from ostrata import parallel
@@ -73,9 +72,12 @@ def open_directory(
     excluded: Container[str] = (),
     lenient: bool = False,
     one_file_system: bool = False,
+    bare: Container[str] = frozenset(),
     jobs: int = 1,
 ) -> DirectorySource:
     """The directory `path`. `excluded` are paths in it (relative) that are left out with all that is in them.
+
+    `bare` are states of files (see `file_state`) that are known to have no extended attributes: they are not asked.
 
     With `lenient`, what may not be read does not end the walk: it is in the result's `unreadable`. With
     `one_file_system`, directories on which another file system is mounted are empty. Raises: NotFoundError, also for
@@ -86,9 +88,9 @@ def open_directory(
     with within(escape(path)), TreeReader(path) as reader:
         device = reader.enter("").st_dev if one_file_system else None
         terms = WalkTerms(path, excluded, lenient, device)
-        parts, lower = _read_upper(reader, terms, _UPPER if jobs > 1 else MAX_DEPTH)
+        parts, lower = _read_upper(_Walk(reader, terms, bare), _UPPER if jobs > 1 else MAX_DEPTH)
         units = [WalkUnit(terms, tuple(some)) for some in _batches(lower)]
-        results = parallel.run(walk_unit, units, jobs=jobs)
+        results = parallel.run(walk_unit, units, jobs=jobs, shared=bare)
         with closing(results):
             found = (walked for unit in results for walked in unit)
             for part in parts:
@@ -112,9 +114,12 @@ class WalkTerms:
 _Listed = tuple[str, os.stat_result | None]
 """A directory, and its status as its parent lists it."""
 
-_Row = tuple[str, int, int, int, int, Xattrs, int, str, str]
-"""A path; of the entry there type and mode, owner, group, time, xattrs, size (of a device its number), what tells of
-changes, and target. Workers send it in place of an entry, which would cost ten times as much."""
+_Inode = tuple[int, int, int, int, Xattrs]
+"""Type and mode, owner, group, time, xattrs: what many entries of a package have in common."""
+
+_Row = tuple[str, _Inode, int, str, str]
+"""A path; of the entry there the inode, size (of a device its number), state (not of directories), and target. Workers
+send it in place of an entry, which would cost ten times as much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +144,7 @@ def walk_unit(unit: WalkUnit) -> list[Walked]:
     walks = []
     with TreeReader(unit.terms.tree) as reader:
         for top in unit.directories:
-            walk = _Walk(reader, unit.terms)
+            walk = _Walk(reader, unit.terms, parallel.shared())
             pending = [top]
             while pending:
                 pending += walk.read_directory(*pending.pop())
@@ -147,9 +152,8 @@ def walk_unit(unit: WalkUnit) -> list[Walked]:
     return walks
 
 
-def _read_upper(reader: TreeReader, terms: WalkTerms, depth: int) -> tuple[list[Walked | None], list[_Listed]]:
+def _read_upper(walk: _Walk, depth: int) -> tuple[list[Walked | None], list[_Listed]]:
     """What is in directories of less than `depth` slashes, with None in the place of each of the others; and these."""
-    walk = _Walk(reader, terms)
     parts: list[Walked | None] = [walk.found]
     lower: list[_Listed] = []
     pending: list[_Listed] = [("", None)]
@@ -172,10 +176,12 @@ def _batches(directories: list[_Listed]) -> Iterator[list[_Listed]]:
 class _Walk:
     """Reads directories, and adds to `found` what is in them."""
 
-    def __init__(self, reader: TreeReader, terms: WalkTerms) -> None:
+    def __init__(self, reader: TreeReader, terms: WalkTerms, bare: Container[str]) -> None:
         self.found = Walked()
         self._reader = reader
         self._terms = terms
+        self._bare = bare
+        self._inodes: dict[_Inode, _Inode] = {}  # an equal one is sent once
 
     def read_directory(self, path: str, listed: os.stat_result | None) -> list[_Listed]:
         """Take in `path`, which its parent lists as `listed`; the result are the directories in it, the last first."""
@@ -190,10 +196,10 @@ class _Walk:
         except AccessError as error:
             if listed is None or not isinstance(error.__context__, PermissionError):
                 raise
-            self._add(path, listed, ())
+            self._add(path, listed, "", ())
             self._pass_over(path, error.__context__)
             return []
-        self._add(path, before, self._xattrs(path, ""))
+        self._add(path, before, "", self._xattrs(path, ""))
         if self._terms.device not in (None, before.st_dev):
             return []
         names = self._list(path)
@@ -206,8 +212,10 @@ class _Walk:
             elif stat.S_ISDIR(status.st_mode):
                 below.append((prefix + name, status))
             else:
+                state = file_state(status)
+                xattrs = () if state in self._bare else self._xattrs(prefix + name, name)
                 target = self._reader.read_link(name) if stat.S_ISLNK(status.st_mode) else ""
-                self._add(prefix + name, status, self._xattrs(prefix + name, name), target)
+                self._add(prefix + name, status, state, xattrs, target)
         return below[::-1]
 
     def _list(self, path: str) -> list[tuple[str, os.stat_result]]:
@@ -219,11 +227,11 @@ class _Walk:
         is_ascii = all(name.isascii() for name, _ in found)
         return sorted(found) if is_ascii else sorted(found, key=lambda item: os.fsencode(item[0]))
 
-    def _add(self, path: str, status: os.stat_result, xattrs: Xattrs, target: str = "") -> None:
+    def _add(self, path: str, status: os.stat_result, state: str, xattrs: Xattrs, target: str = "") -> None:
         mode, time = status.st_mode, status.st_mtime_ns // 1_000_000_000
         size = status.st_size if stat.S_ISREG(mode) else status.st_rdev
-        row = (path, mode, status.st_uid, status.st_gid, time, xattrs, size, file_state(status), target)
-        self.found.rows.append(row)
+        inode = (mode, status.st_uid, status.st_gid, time, xattrs)
+        self.found.rows.append((path, self._inodes.setdefault(inode, inode), size, state, target))
 
     def _xattrs(self, path: str, name: str) -> Xattrs:
         try:
@@ -248,12 +256,13 @@ class _Joined:
         self.special: dict[str, SpecialFile] = {}
         self.unreadable: dict[str, str] = {}
         self._keys: dict[str, str] = {}
-        self._attributes: Callable[..., Attributes] = cache(Attributes)  # files of a package have them in common
+        self._attributes: dict[_Inode, Attributes] = {}
 
     def add(self, walked: Walked, excluded: Container[str]) -> None:
         """Take in what comes next. `excluded` is told, if a worker asked another copy of it."""
-        for path, kind, uid, gid, time, xattrs, size, state, target in walked.rows:
-            attributes = self._attributes(stat.S_IMODE(kind), uid, gid, xattrs, time)
+        for path, inode, size, state, target in walked.rows:
+            attributes = self._attributes.get(inode) or self._make_attributes(inode)
+            kind = inode[0]
             if stat.S_ISDIR(kind):
                 self.entries[path] = Directory(attributes)
                 continue
@@ -268,6 +277,11 @@ class _Joined:
         self.unreadable |= walked.unreadable
         for path in walked.excluded:
             path in excluded  # noqa: B015
+
+    def _make_attributes(self, inode: _Inode) -> Attributes:
+        kind, uid, gid, time, xattrs = inode
+        attributes = self._attributes[inode] = Attributes(stat.S_IMODE(kind), uid, gid, xattrs, time)
+        return attributes
 
 
 def file_state(status: os.stat_result) -> str:

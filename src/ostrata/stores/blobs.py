@@ -83,10 +83,10 @@ class BlobDirectory:
         `checked`: `check_blob` has just found it whole. Nothing happens when the blob is there already, whole; a
         damaged one is replaced. Raises: NotFoundError, AccessError; DigestMismatchError when the copy there is damaged.
         """
-        if self.is_whole(descriptor.digest, descriptor.size):
+        path = store.blob_path(descriptor.digest)
+        if (checked and self._has_file(descriptor.digest, path)) or self.is_whole(descriptor.digest, descriptor.size):
             return
         is_damaged = self.size(descriptor.digest) is not None
-        path = store.blob_path(descriptor.digest)
         with within(f"blob {descriptor.digest}"), store.open_blob(descriptor.digest) as source:
             if path is None or is_damaged:
                 with self.create() as writer:
@@ -96,6 +96,11 @@ class BlobDirectory:
                 if not checked:
                     _verify(source, descriptor, None)
                 link_or_copy(path, self.path, descriptor.digest.encoded)
+
+    def _has_file(self, digest: Digest, path: str | None) -> bool:
+        """Is the blob the very file at `path`?"""
+        own = os.path.join(self.path, digest.encoded)
+        return path is not None and os.path.exists(own) and os.path.samefile(own, path)
 
     def sync(self) -> None:
         """Make the names of all blobs durable: before an index names them."""

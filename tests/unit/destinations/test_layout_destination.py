@@ -206,6 +206,19 @@ def test_a_blob_is_adopted_verified_or_not_at_all(tmp_path):
         assert os.listdir(destination.blobs.path) == []
 
 
+def test_a_blob_that_was_checked_is_not_read_again_where_it_is(tmp_path):
+    write(tmp_path / "old", "a")
+    store = open_layout(str(tmp_path / "old"))
+    descriptor = make_image().layer.descriptor
+    path = store.blob_path(descriptor.digest)
+    os.truncate(path, 0)
+    os.truncate(path, descriptor.size)  # who reads it sees that it is damaged
+    with LayoutDestination(str(tmp_path / "old"), "a") as destination:
+        destination.blobs.adopt(store, descriptor, checked=True)
+        with pytest.raises(DigestMismatchError):
+            destination.blobs.adopt(store, descriptor)
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     if os.geteuid() != 0:

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from ostrata.errors import AccessError, MalformedError, UnsupportedError
+from ostrata.errors import AccessError, DigestMismatchError, MalformedError, PlanError, UnsupportedError
 from ostrata.formats.encapsulated import Layout
 from ostrata.formats.encapsulated_config import ConfigOptions
 from ostrata.layers.compressors import compressor
+from ostrata.model.digest import Digest
 from ostrata.pipeline.build import (
     BuildOptions,
     BuildResult,
@@ -24,8 +25,8 @@ from ostrata.pipeline.build import (
     check_apart,
     fit_source,
 )
+from ostrata.pipeline.build_cache import TICKS, BuildCache
 from ostrata.pipeline.build_sources import SourceOptions, prepare
-from ostrata.pipeline.checksum_cache import TICKS
 from ostrata.pipeline.commit import CommitOptions, commit
 from ostrata.pipeline.encapsulate import EncapsulateOptions, encapsulate
 from ostrata.pipeline.fitting import Step, choose_steps
@@ -35,6 +36,7 @@ from ostrata.pipeline.plan import PlanOptions, open_commit_to_plan, plan_tree
 from ostrata.pipeline.previous_plan import read_previous_plan
 from ostrata.progress import SILENT, Progress
 from ostrata.sources.image import open_image_source
+from ostrata.stores import blobs
 from ostrata.stores.ostree_repository import open_repository
 from ostrata.stores.ostree_writer import init_repository
 from ostree_trees import add_user_xattrs, add_what_needs_root, make_tree
@@ -57,14 +59,17 @@ def build(
     image: EncapsulateOptions = IMAGE,
     source_options: SourceOptions | None = None,
     previous: str | None = None,
+    cache: str | None = None,
     jobs: int = 1,
     progress: Progress = SILENT,
     **more: object,
 ) -> BuildResult:
-    options = BuildOptions(TEXT, image, **more)  # type: ignore[arg-type]
+    known = BuildCache(cache, os.fspath(source))
+    options = BuildOptions(TEXT, image, cache=known, **more)  # type: ignore[arg-type]
+    from_source = replace(source_options or SourceOptions(), bare=known.bare_files())
     tmpdir = os.path.dirname(destination.partition(":")[2])
     with (
-        prepare(os.fspath(source), source_options or SourceOptions(), tmpdir=tmpdir, jobs=jobs) as prepared,
+        prepare(os.fspath(source), from_source, tmpdir=tmpdir, jobs=jobs) as prepared,
         open_destination(destination) as opened,
     ):
         source_with_made, fitted = fit_source(prepared, steps)
@@ -372,10 +377,10 @@ def test_what_is_in_the_cache_is_not_read_again(tmp_path: Path) -> None:
     victim = tree / "usr/lib/a/3"
     written = os.stat(tmp_path / "cache").st_ino
     lines = (tmp_path / "cache").read_text().splitlines()
-    assert len(lines) == 1 + sum(path.is_file() for path in tree.rglob("*"))
+    assert len(lines) == 1 + sum(path.is_file() for path in tree.rglob("*")) + len(first.image.layers)
     read: list[int] = []
     watch = Reading(read)
-    again = build(tree, f"oci:{tmp_path}/again", cache=str(tmp_path / "cache"), progress=watch)
+    again = build(tree, f"oci:{tmp_path}/first", cache=str(tmp_path / "cache"), progress=watch)
     assert digest(again) == digest(first)
     assert read == [0]
     assert os.stat(tmp_path / "cache").st_ino == written  # nothing new: it is not written again
@@ -394,7 +399,10 @@ def age(tree: Path) -> None:
 
 def test_a_file_that_was_changed_just_now_is_not_kept(tmp_path: Path) -> None:
     build(packaged(tmp_path / "tree"), f"oci:{tmp_path}/first", cache=str(tmp_path / "cache"))
-    assert (tmp_path / "cache").read_text() == "ostrata checksums 1\n"
+    head, *lines = (tmp_path / "cache").read_text().splitlines()
+    assert head == f"ostrata checksums 2 of user {os.geteuid()}"
+    assert lines
+    assert all(line.startswith("blob:") for line in lines)
 
 
 def test_a_cache_that_lies_is_found_out_when_the_layer_is_written(tmp_path: Path) -> None:
@@ -404,9 +412,60 @@ def test_a_cache_that_lies_is_found_out_when_the_layer_is_written(tmp_path: Path
     age(tree)
     build(tree, f"oci:{tmp_path}/first", cache=str(tmp_path / "cache"))
     text = (tmp_path / "cache").read_text()
-    (tmp_path / "cache").write_text(text.strip()[:-8] + "00000000\n")
+    assert text.endswith("\n")
+    (tmp_path / "cache").write_text(text[:-9] + "00000000\n")  # files come last
     with pytest.raises(AccessError, match=r"/a\\nb: changed while it was built"):
         build(tree, f"oci:{tmp_path}/again", cache=str(tmp_path / "cache"))
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_blobs_that_the_cache_knows_are_taken_over_unread(
+    tmp_path: Path, jobs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = str(tmp_path / "cache")
+    build(packaged(tmp_path / "tree"), f"oci:{tmp_path}/one", plan=PLAN, cache=cache)
+    checked: list[Digest] = []
+    monkeypatch.setattr(blobs, "_verify", lambda _file, descriptor, _writer: checked.append(descriptor.digest))
+    for name in ("two", "three"):  # a link to a blob is as well known as the blob
+        again = build(
+            tmp_path / "tree",
+            f"oci:{tmp_path}/{name}",
+            plan=PLAN,
+            cache=cache,
+            previous=f"oci:{tmp_path}/one",
+            jobs=jobs,
+        )
+        assert {layer.how for layer in again.image.layers} == {"same recipe"}
+        assert checked == []
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_blob_that_was_changed_since_is_read(tmp_path: Path, jobs: int) -> None:
+    cache = str(tmp_path / "cache")
+    first = build(packaged(tmp_path / "tree"), f"oci:{tmp_path}/one", plan=PLAN, cache=cache)
+    blob = tmp_path / "one/blobs/sha256" / first.image.layers[1].layer.descriptor.digest.encoded
+    data = bytearray(blob.read_bytes())
+    data[-1] ^= 1
+    blob.write_bytes(data)
+    with pytest.raises(DigestMismatchError, match=f"blob sha256:{blob.name}"):
+        build(
+            tmp_path / "tree",
+            f"oci:{tmp_path}/two",
+            plan=PLAN,
+            cache=cache,
+            previous=f"oci:{tmp_path}/one",
+            jobs=jobs,
+        )
+
+
+def test_a_build_that_fails_keeps_what_it_has_hashed(tmp_path: Path) -> None:
+    tree = packaged(tmp_path / "tree")
+    age(tree)
+    with pytest.raises(PlanError):
+        build(tree, f"oci:{tmp_path}/one", plan=replace(PLAN, max_layers=1), cache=str(tmp_path / "cache"))
+    read: list[int] = []
+    build(tree, f"oci:{tmp_path}/one", cache=str(tmp_path / "cache"), progress=Reading(read))
+    assert read == [0]
 
 
 def test_a_file_that_is_no_cache_is_left_alone(tmp_path: Path) -> None:

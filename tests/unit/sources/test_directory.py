@@ -15,7 +15,7 @@ from ostrata.errors import AccessError, LimitError, NotFoundError
 from ostrata.model.tree import Directory, RegularFile, Symlink
 from ostrata.protocols import Source
 from ostrata.sources import directory
-from ostrata.sources.directory import DirectorySource, hash_contents, open_directory
+from ostrata.sources.directory import DirectorySource, file_state, hash_contents, open_directory
 from ostrata.sources.exclusions import Exclusions
 from ostrata.sources.rootfs import TreeReader
 
@@ -105,6 +105,25 @@ def test_excluded_paths_go_with_all_that_is_in_them(tree: Path) -> None:
 def small_units(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(directory, "_UPPER", 1)
     monkeypatch.setattr(directory, "_DIRECTORIES_PER_UNIT", 1)
+
+
+@pytest.mark.usefixtures("small_units")
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_files_that_are_known_to_have_no_attributes_are_not_asked(tree: Path, jobs: int) -> None:
+    (tree / "usr/lib/deep").mkdir(parents=True)
+    names = ("usr/a b", "usr/lib/deep/one", "usr/lib/deep/two")
+    try:
+        for name in names:
+            (tree / name).touch()
+            os.setxattr(tree / name, "user.x", b"1")
+    except OSError:
+        pytest.skip("no user xattrs on this file system")
+    bare = frozenset(file_state(os.lstat(tree / name)) for name in names[:2])
+    entries = open_directory(str(tree), bare=bare, jobs=jobs).tree.entries
+    assert [entries[name].attributes.xattrs for name in names] == [(), (), ((b"user.x", b"1"),)]
+    os.setxattr(tree / names[0], "user.y", b"2")  # another state: it is asked
+    entries = open_directory(str(tree), bare=bare, jobs=jobs).tree.entries
+    assert [len(entries[name].attributes.xattrs) for name in names] == [2, 0, 1]
 
 
 @pytest.mark.usefixtures("small_units")

@@ -1,0 +1,164 @@
+"""What a build of a directory keeps for the next one, in a file, so that what has not changed is not read again.
+
+Of each file a line: its state (see `sources.directory`), whether it has extended attributes (``+`` or ``-``), its size,
+what its object's header hashes to, and the object's checksum. The kernel sets the time of change, which is part of the
+state, whenever content or attributes change. A file that was changed less than two seconds before the cache was opened
+is not kept: it could change once more in the same tick of the file system's clock, and nobody could tell. That clock is
+asked by writing a file.
+
+Of each layer's blob a line: device, inode, size and time of modification, and its digest. Links to it change the other
+time; nobody changes its bytes, but whoever did would change this one.
+
+The first line names the user: another one may see other extended attributes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+
+from ostrata.codecs import ostree
+from ostrata.errors import NotFoundError, UnsupportedError, escape, within
+from ostrata.model.digest import Digest
+from ostrata.model.image import Descriptor
+from ostrata.model.ostree import FileHeader
+from ostrata.model.tree import Attributes, RegularFile, Tree
+from ostrata.protocols import BlobDirectory, BlobStore
+from ostrata.sources.contents import DirectoryAt, MadeAt, SourceAt, is_made
+from ostrata.sources.directory import split_key
+from ostrata.stores.files import TemporaryFile, read_limited
+
+MAX_CACHE = 1 << 30
+HEAD = "ostrata checksums "
+"""How a cache begins, of any version; a file that begins otherwise is not touched."""
+VERSION = 2
+TICKS = 2_000_000_000
+"""Nanoseconds."""
+
+_LINE = re.compile(r"^(\S+) ((?:[-+] \d+ [0-9a-f]{32} )?[0-9a-f]{64})$", re.MULTILINE)
+_CHECKSUM = 64
+
+
+class BuildCache:
+    """The cache in the file `path`, which need not exist; without a path nothing is known, and nothing kept.
+
+    Raises: UnsupportedError for a file that is something else, and for one within `source`; AccessError.
+    """
+
+    def __init__(self, path: str | None = None, source: str = "") -> None:
+        self._path = path
+        self._known: dict[str, str] = {}
+        self._files: dict[str, str] = {}
+        self._missed: set[str] = set()
+        self._header_keys: dict[int, tuple[Attributes, str]] = {}
+        self._blobs: dict[str, str] = {}
+        if path is None:
+            return
+        if f"{os.path.realpath(path)}/".startswith(f"{os.path.realpath(source)}/"):
+            raise UnsupportedError("the cache lies within the source, and would be a part of it", where=escape(path))
+        with within(escape(path)):
+            self._known = _read(path)
+            with TemporaryFile(_directory(path)) as file:
+                file.write(b"now")
+                self._limit = os.stat(file.path).st_mtime_ns - TICKS
+
+    def check_source(self, at: SourceAt) -> None:
+        """Raises: UnsupportedError for a source that is no directory."""
+        source = at.source if isinstance(at, MadeAt) else at
+        if self._path is not None and not isinstance(source, DirectoryAt):
+            raise UnsupportedError("a cache of checksums is for directories only", where=escape(self._path))
+
+    def bare_files(self) -> frozenset[str]:
+        """The states of the files that are known to have no extended attributes."""
+        return frozenset(state for state, value in self._known.items() if value.startswith("-"))
+
+    def find(self, entry: RegularFile) -> str | None:
+        """The checksum of the file's object, if it is known. Then it is kept."""
+        if self._path is None:
+            return None
+        state = split_key(entry.content)[0]
+        value = self._known.get(state)
+        if value is None or value[2 : -_CHECKSUM - 1] != self._object_key(entry):
+            self._missed.add(entry.content)
+            return None
+        self._files[state] = value
+        return value[-_CHECKSUM:]
+
+    def is_whole(self, store: BlobStore, descriptor: Descriptor) -> bool:
+        """Is the blob in `store` known to be what its descriptor says?"""
+        path = store.blob_path(descriptor.digest) if self._known else None
+        key = None if path is None else _blob_key(path)
+        return key is not None and self._known.get(key) == descriptor.digest.encoded
+
+    def keep_files(self, source: Tree, tree: Tree, checksums: Mapping[str, str]) -> None:
+        """Keep the checksums, by path, of files in `tree` that were not found; `source` has them as they are."""
+        if not self._missed:
+            return
+        bare = {entry.content for _, entry in source if isinstance(entry, RegularFile) and not entry.attributes.xattrs}
+        for path, entry in tree:
+            if isinstance(entry, RegularFile) and entry.content in self._missed and not is_made(entry.content):
+                state = split_key(entry.content)[0]
+                if state in self._known or _changed(state) < self._limit:
+                    mark = "-" if entry.content in bare else "+"
+                    self._files[state] = f"{mark} {self._object_key(entry)} {checksums[path]}"
+
+    def keep_blobs(self, blobs: BlobDirectory, digests: Iterable[Digest]) -> None:
+        """Keep these blobs, which are whole."""
+        if self._path is None:
+            return
+        for digest in digests:
+            key = _blob_key(os.path.join(blobs.path, digest.encoded))
+            if key is not None:
+                self._blobs[key] = digest.encoded
+
+    def write(self) -> None:
+        """Write what was kept, and nothing else. Raises: AccessError."""
+        kept = self._blobs | self._files
+        if self._path is None or kept == self._known:
+            return
+        lines = "".join([f"{key} {value}\n" for key, value in kept.items()])
+        with within(escape(self._path)), TemporaryFile(_directory(self._path)) as file:
+            file.write(f"{_head()}{lines}".encode("ascii"))
+            file.publish(os.path.basename(self._path))
+
+    def _object_key(self, entry: RegularFile) -> str:
+        attributes = entry.attributes
+        known = self._header_keys.get(id(attributes))  # many files have the very same attributes
+        if known is None:
+            header = FileHeader(Attributes(attributes.mode, attributes.uid, attributes.gid, attributes.xattrs))
+            key = hashlib.sha256(ostree.encode_file_header(header)).hexdigest()[:32]
+            known = self._header_keys[id(attributes)] = (attributes, key)
+        return f"{entry.size} {known[1]}"
+
+
+def _directory(path: str) -> str:
+    return os.path.dirname(os.path.abspath(path))
+
+
+def _head() -> str:
+    return f"{HEAD}{VERSION} of user {os.geteuid()}\n"
+
+
+def _read(path: str) -> dict[str, str]:
+    text = ""
+    with suppress(NotFoundError):
+        text = read_limited(path, MAX_CACHE).decode("ascii", "replace")
+    if text and not text.startswith(HEAD):
+        raise UnsupportedError("expected a cache of checksums, found something else")
+    return dict(_LINE.findall(text)) if text.startswith(_head()) else {}
+
+
+def _changed(state: str) -> int:
+    return max(int(time, 16) for time in state.split(":")[2:])
+
+
+def _blob_key(path: str) -> str | None:
+    """None of a file that is not there."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return f"blob:{status.st_dev:x}:{status.st_ino:x}:{status.st_size:x}:{status.st_mtime_ns:x}"
