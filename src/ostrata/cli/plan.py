@@ -155,7 +155,7 @@ def _print_steps(console: Console, result: TreePlan) -> None:
     from rich.table import Table
 
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("layers", "weekly update", ""):
+    for name in ("layers", "weekly update, afresh", ""):
         table.add_column(name, justify="right" if name else "left", no_wrap=True)
     for step in result.steps:
         chosen = "<- chosen" if step.max_layers == result.max_layers else ""

@@ -108,8 +108,9 @@ class Step:
 class TreePlan:
     """A planned tree. `forecasts` are the layers', in the order of the plan.
 
-    `steps` are those of `auto`, none otherwise; `carried` and `figures` are those of the strategy `ostrata`.
-    `previous` says in a line what was used of the previous plan; `notes` say what could not be used of all the rest.
+    `steps` are those of `auto`, planned afresh, none otherwise; `carried` and `figures` are those of the strategy
+    `ostrata`. `previous` says in a line what was used of the previous plan; `notes` say what could not be used of all
+    the rest.
     """
 
     contentmeta: Contentmeta
@@ -333,8 +334,22 @@ def _choose_layers(
     # A layer of each is the commit's.
     tried = [count - 1 for count in LAYER_COUNTS]
     counts = compare_layer_counts(components.components, options.clock, tried, planner(options.strategy))
-    chosen = attempt(counts.knee.max_layers + 1)
+    chosen = attempt(_count_carried_on(before, components.components, options) or counts.knee.max_layers + 1)
     return replace(chosen, steps=[Step(row.max_layers + 1, row.weekly_bytes) for row in counts.rows])
+
+
+def _count_carried_on(
+    before: ComponentPlan | None, components: Iterable[Component], options: PlanOptions
+) -> int | None:
+    """The step that holds as many layers as there were: a knee that wanders would move half of an image at once.
+
+    None where nothing is carried on, or more than the steps allow.
+    """
+    if before is None or options.rebalance == "full" or not planner(options.strategy).carries:
+        return None
+    if {component.name for component in components}.isdisjoint(name for names in before.layers for name in names):
+        return None
+    return next((count for count in LAYER_COUNTS if count > len(before.layers)), None)
 
 
 def _plan(

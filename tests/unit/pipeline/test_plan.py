@@ -181,6 +181,20 @@ def test_auto_tries_a_ladder_and_takes_a_step_of_it(planned):
 # Carried on
 
 
+def test_auto_carries_on_as_many_layers_as_there_were(planned):
+    options = replace(OPTIONS, max_layers=None)
+    fresh = plan_tree(planned, options)
+    names = [component.name for component in fresh.components.components]
+    assert len(names) < 48 == fresh.max_layers  # a layer for each: none of the other steps costs less
+    gone = tuple((f"gone{number}",) for number in range(64))
+    one, many = PreviousPlan((tuple(names), *gone), "a fake"), PreviousPlan((tuple(names), *3 * gone), "a fake")
+    assert plan_tree(planned, options, one).max_layers == 96
+    assert plan_tree(planned, options, many).max_layers == 48
+    assert plan_tree(planned, options, PreviousPlan(gone, "a fake")).max_layers == 48
+    for other in (replace(options, rebalance="full"), replace(options, strategy="chunkah")):
+        assert plan_tree(planned, other, one).max_layers == plan_tree(planned, other).max_layers
+
+
 def test_a_plan_that_was_written_is_carried_on(planned, tmp_path, repository):
     first = plan_tree(planned, replace(OPTIONS, max_layers=6))
     write_contentmeta(str(tmp_path / "contentmeta.json"), first.contentmeta)
