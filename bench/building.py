@@ -83,7 +83,7 @@ class Bench:
         (self.work / "peer").unlink()
 
     def again(self, compression: str) -> Iterator[Row]:
-        """One package changes; once with all files hashed, once with the cache. Memory is not watched: it takes time."""
+        """One package changes; all files hashed, or with the cache. Memory is not watched: that takes time."""
         first = self.build(self.tree, "first", "ostree", compression, watch_memory=False)
         changed = self.work / "changed"
         shutil.rmtree(changed, ignore_errors=True)

@@ -17,8 +17,9 @@ expected before the found, names escaped. Programming errors stay what they are 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from itertools import islice
 
 
 class OstrataError(Exception):
@@ -118,6 +119,12 @@ def from_os_error(error: OSError, *, where: str | None = None) -> OstrataError:
     if isinstance(error, FileNotFoundError):
         return NotFoundError(reason, where=where)
     return AccessError(reason, where=where)
+
+
+def some_of(names: Collection[str], most: int) -> str:
+    """The first `most` of `names`, with commas between, and how many there are beside them."""
+    shown = ", ".join(islice(names, most))
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
 
 
 def escape(name: str | bytes) -> str:

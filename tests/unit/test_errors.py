@@ -13,6 +13,7 @@ from ostrata.errors import (
     TransferError,
     escape,
     from_os_error,
+    some_of,
     within,
 )
 
@@ -53,3 +54,14 @@ def test_an_error_crosses_processes_whole() -> None:
 )
 def test_hostile_names_are_escaped(name: str | bytes, shown: str) -> None:
     assert escape(name) == shown
+
+
+@pytest.mark.parametrize(
+    ("most", "shown"), [(0, " and 3 more"), (1, "a and 2 more"), (2, "a, b and 1 more"), (3, "a, b, c"), (9, "a, b, c")]
+)
+def test_of_many_names_the_first_are_shown(most: int, shown: str) -> None:
+    assert some_of(["a", "b", "c"], most) == some_of(dict.fromkeys("abc"), most) == shown
+
+
+def test_of_no_names_nothing_is_shown() -> None:
+    assert some_of((), 3) == ""

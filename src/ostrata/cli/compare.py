@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ostrata.cli.common import format_size, json_option, parse_size, print_json, warn
+from ostrata.errors import escape, some_of
 
 if TYPE_CHECKING:
     from ostrata.inspection.compare import ComparedLayer, Comparison
@@ -132,16 +133,13 @@ def _rows(result: Comparison) -> Iterator[tuple[str, ComparedLayer]]:
 def _what(layer: ComparedLayer) -> str:
     if not layer.components:
         return str(layer.digest)
-    more = len(layer.components) - SHOWN_COMPONENTS
-    return ", ".join(layer.components[:SHOWN_COMPONENTS]) + (f" and {more} more" if more > 0 else "")
+    return some_of(layer.components, SHOWN_COMPONENTS)
 
 
 def _print_table(result: Comparison) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
-
-    from ostrata.errors import escape
 
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     table = Table(box=None, header_style="bold", pad_edge=False)
@@ -174,6 +172,4 @@ def _markdown(result: Comparison) -> Iterator[str]:
 
 def _as_markdown(text: str) -> str:
     """`text` as plain words: names come from the image."""
-    from ostrata.errors import escape
-
     return _MARKDOWN.sub(r"\\\1", escape(text))

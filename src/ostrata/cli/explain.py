@@ -31,6 +31,7 @@ from ostrata.cli.planning_options import (
     read_previous,
     source_options,
 )
+from ostrata.errors import escape, some_of
 
 if TYPE_CHECKING:
     from ostrata.pipeline.explain import ComponentShare, Explanation
@@ -119,21 +120,20 @@ def _directory_to_json(path: str, shares: Sequence[ComponentShare]) -> dict[str,
 
 def describe(found: Explanation) -> Iterator[str]:
     """Lines for people."""
-    from ostrata.errors import escape
-
     component, layer = found.component, found.layer_forecast
     yield f"/{escape(found.path)}"
     yield f"  rule       {found.rule}: {found.why}"
     if (found.object_rule, found.object_why) != (found.rule, found.why):
         yield f"  object     another path of the same object counts more: {found.object_rule}: {found.object_why}"
     if found.twins:
-        yield f"  same file  {_list([f'/{escape(path)}' for path in found.twins])}"
+        yield f"  same file  {some_of([f'/{escape(path)}' for path in found.twins], _SHOWN)}"
     yield (
         f"  component  {escape(component.name)}: {format_count(len(component.paths), 'path')}, "
         f"{format_size(component.size)}, about {format_size(component.compressed_size)} compressed"
     )
     if found.packages:
-        yield f"  packages   {_list([escape(f'{package.name} {package.version}') for package in found.packages])}"
+        packages = [escape(f"{package.name} {package.version}") for package in found.packages]
+        yield f"  packages   {some_of(packages, _SHOWN)}"
     yield f"  updates    {_updates(found)}"
     if component.exclusive is not None:
         yield f"  exclusive  it asks for the layer {escape(component.exclusive)}"
@@ -143,12 +143,10 @@ def describe(found: Explanation) -> Iterator[str]:
     )
     others = [escape(name) for name in found.layer_components if name != component.name]
     if others:
-        yield f"             with {_list(others)}"
+        yield f"             with {some_of(others, _SHOWN)}"
 
 
 def _describe_directory(path: str, shares: Sequence[ComponentShare]) -> Iterator[str]:
-    from ostrata.errors import escape
-
     yield f"/{escape(path.strip('/'))}: a directory with files of {format_count(len(shares), 'component')}"
     for share in shares[:_SHOWN_SHARES]:
         paths = format_count(share.paths, "path")
@@ -164,8 +162,3 @@ def _updates(found: Explanation) -> str:
     if not component.updates:
         return "none are known: taken to come as often as those of all components in the mean"
     return f"{len(component.updates)} known, the last on {component.updates[-1].isoformat()}"
-
-
-def _list(items: list[str]) -> str:
-    more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
-    return ", ".join(items[:_SHOWN]) + more

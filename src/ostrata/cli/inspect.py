@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ostrata.cli.common import format_size, json_option, print_json
+from ostrata.errors import escape, some_of
 
 if TYPE_CHECKING:
     from ostrata.inspection.inspect import ImageSummary, LayerSummary
@@ -69,8 +70,6 @@ def _print_table(summary: ImageSummary, show_labels: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from ostrata.errors import escape
-
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in ("#", "size", "share"):
@@ -100,7 +99,5 @@ def _print_table(summary: ImageSummary, show_labels: bool) -> None:
 
 def _what(layer: LayerSummary) -> str:
     if len(layer.components) > 1:
-        shown = ", ".join(layer.components[:6])
-        more = f" and {len(layer.components) - 6} more" if len(layer.components) > 6 else ""
-        return f"{shown}{more}"
+        return some_of(layer.components, 6)
     return layer.components[0] if layer.components else layer.name

@@ -186,9 +186,8 @@ def _print_layers(console: Console, result: TreePlan) -> None:
 
 def _describe(result: TreePlan, names: tuple[str, ...]) -> str:
     """The largest components of a layer, and how many more."""
-    from ostrata.errors import escape
+    from ostrata.errors import escape, some_of
 
     sizes = {component.name: component.size for component in result.components.components}
-    largest = sorted(names, key=lambda name: (-sizes[name], name))[:_SHOWN]
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(map(escape, largest)) + more
+    largest = sorted(names, key=lambda name: (-sizes[name], name))
+    return some_of([escape(name) for name in largest], _SHOWN)

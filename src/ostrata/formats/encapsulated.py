@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from ostrata.codecs import ostree, tar
-from ostrata.errors import UnsupportedError, escape
+from ostrata.errors import UnsupportedError, escape, some_of
 from ostrata.model.ostree import CommitDirectory, CommitTree, FileHeader, FileObject
 from ostrata.model.plan import PlannedObject
 from ostrata.model.tar import TarMember
@@ -118,9 +118,8 @@ def check_encapsulable(commit: CommitTree, layout: Layout) -> list[str]:
 
 def _refuse(paths: list[str], why: str, hint: str) -> None:
     if paths:
-        shown = ", ".join(f"/{escape(path)}" for path in paths[:_SHOWN_NAMES])
-        more = f" and {len(paths) - _SHOWN_NAMES} more" if len(paths) > _SHOWN_NAMES else ""
-        raise UnsupportedError(f"{len(paths)} names {why}: {shown}{more}", hint=hint)
+        shown = some_of([f"/{escape(path)}" for path in paths], _SHOWN_NAMES)
+        raise UnsupportedError(f"{len(paths)} names {why}: {shown}", hint=hint)
 
 
 # Paths

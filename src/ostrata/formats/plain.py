@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 
 from ostrata.codecs import tar_posix
 from ostrata.codecs.tar_posix import PosixEntry
-from ostrata.errors import UnsupportedError, escape
+from ostrata.errors import UnsupportedError, escape, some_of
 from ostrata.model.tar import TarMember
 from ostrata.model.tree import Attributes, Directory, Entry, RegularFile, SpecialFile, Symlink
 
@@ -89,9 +89,8 @@ def check_writable(items: Mapping[str, Item]) -> None:
 
 def _refuse(paths: list[str], why: str) -> None:
     if paths:
-        shown = ", ".join(f"/{escape(path)}" for path in paths[:_SHOWN])
-        more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
-        raise UnsupportedError(f"{len(paths)} names {why}: {shown}{more}", hint="leave them out with --exclude")
+        shown = some_of([f"/{escape(path)}" for path in paths], _SHOWN)
+        raise UnsupportedError(f"{len(paths)} names {why}: {shown}", hint="leave them out with --exclude")
 
 
 # Times

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from ostrata import parallel
 from ostrata.codecs import json
 from ostrata.codecs.oci import MAX_DOCUMENT
-from ostrata.errors import MalformedError, UnsupportedError, escape, within
+from ostrata.errors import MalformedError, UnsupportedError, escape, some_of, within
 from ostrata.model.ostree import Metadata, Variant
 from ostrata.model.tree import Directory, Entry, RegularFile, Symlink, Tree
 from ostrata.pipeline.build_cache import BuildCache
@@ -248,10 +248,8 @@ def _check(fitted: FittedTree) -> None:
     refused += [f"/{escape(path)} ({why})" for path, why in _not_utf8(fitted.tree)]
     refused += [f"/{escape(path)} (an empty extended attribute)" for path, entry in fitted.tree if _has_empty(entry)]
     if refused:
-        shown = ", ".join(sorted(refused)[:_SHOWN])
-        more = f", and {len(refused) - _SHOWN} more" if len(refused) > _SHOWN else ""
         raise UnsupportedError(
-            f"a commit cannot hold {shown}{more}",
+            f"a commit cannot hold {some_of(sorted(refused), _SHOWN)}",
             hint="leave them out with --exclude, or take the steps that do; `ostrata lint` lists all of them",
         )
 

@@ -25,7 +25,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import chain
 
-from ostrata.errors import LimitError, UnsupportedError, escape
+from ostrata.errors import LimitError, UnsupportedError, escape, some_of
 from ostrata.model.tree import Directory, Entry, RegularFile, Symlink
 from ostrata.pipeline.fitting import Change, Fitted, Step, TreeView, without
 from ostrata.pipeline.import_labels import relabelled
@@ -102,10 +102,9 @@ def etc_to_usr_etc(view: TreeView) -> Fitted:
         return Fitted(view, ())
     conflicts = sorted(_etc_conflicts(view, keeps_twins=True))
     if conflicts:
-        shown = ", ".join(f"/{escape(path)}" for path in conflicts[:_SHOWN])
-        more = f", and {len(conflicts) - _SHOWN} more" if len(conflicts) > _SHOWN else ""
+        shown = some_of([f"/{escape(path)}" for path in conflicts], _SHOWN)
         raise UnsupportedError(
-            f"the tree has both /etc and /usr/etc, and both have {shown}{more}",
+            f"the tree has both /etc and /usr/etc, and both have {shown}",
             hint="--fix merge-etc takes those of /etc",
         )
     return _moved(view, _ETC, _USR_ETC, keeps_target=bool(_below(view, _USR_ETC)) and not _below(view, _ETC))

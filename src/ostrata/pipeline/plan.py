@@ -19,7 +19,7 @@ from ostrata.codecs import history as history_codec
 from ostrata.codecs.timestamps import format_rfc3339
 from ostrata.components.claims import NO_MAP, Claims, claim_paths
 from ostrata.components.components import Components, form_components
-from ostrata.errors import NotFoundError, PlanError, escape, within
+from ostrata.errors import NotFoundError, PlanError, escape, some_of, within
 from ostrata.model.component import Component, ComponentPlan
 from ostrata.model.component_map import ComponentMap, MapRule
 from ostrata.model.history import History
@@ -143,9 +143,8 @@ def open_directory_to_plan(
     """
     source = open_directory(path, excluded={skipped.lstrip("/") for skipped in modifiers.skip})
     if source.special:
-        shown = ", ".join(f"/{escape(name)}" for name in sorted(source.special)[:_SHOWN])
-        more = f" and {len(source.special) - _SHOWN} more" if len(source.special) > _SHOWN else ""
-        progress.warn(f"not planned, since a commit cannot hold them: {shown}{more}")
+        shown = some_of([f"/{escape(name)}" for name in sorted(source.special)], _SHOWN)
+        progress.warn(f"not planned, since a commit cannot hold them: {shown}")
         modifiers = replace(modifiers, skip=modifiers.skip | {f"/{name}" for name in source.special})
     return PlanSource(source, file_checksums(path, modifiers, jobs=jobs, progress=progress))
 
@@ -288,9 +287,8 @@ def _in_order(databases: Mapping[str, Sequence[Package]]) -> list[Package]:
 
 def _unused_hints(claims: Claims) -> Iterable[str]:
     if claims.unused:
-        shown = ", ".join(f"'{_written(rule)}' ({rule.place})" for rule in claims.unused[:_SHOWN])
-        more = f" and {len(claims.unused) - _SHOWN} more" if len(claims.unused) > _SHOWN else ""
-        yield f"rules of the map that match nothing: {len(claims.unused)}: {shown}{more}"
+        shown = some_of([f"'{_written(rule)}' ({rule.place})" for rule in claims.unused], _SHOWN)
+        yield f"rules of the map that match nothing: {len(claims.unused)}: {shown}"
 
 
 def _written(rule: MapRule) -> str:

@@ -8,7 +8,7 @@ layers: they count as appended to the mapping, in the order of their checksums.
 
 from __future__ import annotations
 
-from ostrata.errors import PlanError, escape
+from ostrata.errors import PlanError, escape, some_of
 from ostrata.model.ostree import CommitTree
 from ostrata.model.plan import Contentmeta, Plan, PlannedLayer, PlannedObject
 
@@ -55,17 +55,15 @@ def plan_layers(contentmeta: Contentmeta, commit: CommitTree, *, unmapped: str |
 
 def _layer_for_unmapped(members: dict[str, list[str]], unmapped: str | None, paths: list[str]) -> list[str]:
     if unmapped is None:
-        shown = ", ".join(f"/{escape(path)}" for path in paths[:_SHOWN])
-        more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
+        shown = some_of([f"/{escape(path)}" for path in paths], _SHOWN)
         raise PlanError(
-            f"{len(paths)} objects of the commit are not in the mapping: {shown}{more}",
+            f"{len(paths)} objects of the commit are not in the mapping: {shown}",
             hint="map them, or name a layer for them with --unmapped ID",
         )
     if unmapped not in members:
         raise PlanError(
             f"the layer '{escape(unmapped)}' for unmapped objects is not in the contentmeta's layers",
-            hint=f"its layers: {', '.join(map(escape, list(members)[:_SHOWN]))}"
-            + (f" and {len(members) - _SHOWN} more" if len(members) > _SHOWN else ""),
+            hint=f"its layers: {some_of([escape(name) for name in members], _SHOWN)}",
         )
     return members[unmapped]
 

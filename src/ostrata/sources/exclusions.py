@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 
 from ostrata.codecs.globs import WILD, compile_glob
-from ostrata.errors import MalformedError, NotFoundError, UnsupportedError, escape
+from ostrata.errors import MalformedError, NotFoundError, UnsupportedError, escape, some_of
 
 _SHOWN = 10
 
@@ -41,9 +41,8 @@ class Exclusions:
     def check_used(self) -> None:
         """Raises: NotFoundError for patterns that matched nothing."""
         if self._unused:
-            shown = ", ".join(f"'{escape(pattern)}'" for pattern in list(self._unused)[:_SHOWN])
-            more = f", and {len(self._unused) - _SHOWN} more" if len(self._unused) > _SHOWN else ""
-            raise NotFoundError(f"nothing in the source matches what is to be excluded: {shown}{more}")
+            shown = some_of([f"'{escape(pattern)}'" for pattern in self._unused], _SHOWN)
+            raise NotFoundError(f"nothing in the source matches what is to be excluded: {shown}")
 
     def _add(self, pattern: str) -> None:
         path = pattern.strip("/")

@@ -26,6 +26,7 @@ from ostrata.errors import (
     UnsupportedError,
     escape,
     from_os_error,
+    some_of,
     within,
 )
 from ostrata.model.tree import Attributes, Xattrs
@@ -170,9 +171,7 @@ def _listed(names: list[str]) -> str:
     """The first names, and how many there are."""
     if len(names) == 1:
         return names[0]
-    shown = ", ".join(names[:_SHOWN])
-    more = f", and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"{len(names)} entries: {shown}{more}"
+    return f"{len(names)} entries: {some_of(names, _SHOWN)}"
 
 
 def is_utf8(name: str) -> bool:

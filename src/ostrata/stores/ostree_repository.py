@@ -25,6 +25,7 @@ from ostrata.errors import (
     UnsupportedError,
     escape,
     from_os_error,
+    some_of,
     within,
 )
 from ostrata.model.digest import is_checksum
@@ -266,8 +267,7 @@ class OstreeRepository:
         refs = self.list_refs()
         if not refs:
             return "the repository has no refs"
-        shown = ", ".join(escape(ref) for ref in refs[:5])
-        return f"refs here: {shown}" + (f" and {len(refs) - 5} more" if len(refs) > 5 else "")
+        return f"refs here: {some_of([escape(ref) for ref in refs], 5)}"
 
 
 def _verified(checksum: str, file: FileObject) -> Iterator[bytes]:

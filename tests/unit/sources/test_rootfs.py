@@ -77,7 +77,7 @@ def test_of_many_refused_entries_ten_are_shown_and_all_are_counted(tree):
         os.mkfifo(tree / f"pipe{number:02}")
     error = refused(tree)
     assert error.what.startswith("cannot commit 25 entries: /pipe00 (FIFO), ")
-    assert error.what.endswith("/pipe09 (FIFO), and 15 more")
+    assert error.what.endswith("/pipe09 (FIFO) and 15 more")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="making device nodes needs root")
