@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from ostrata import parallel
 from ostrata.codecs import json
 from ostrata.codecs.oci import MAX_DOCUMENT
-from ostrata.errors import MalformedError, UnsupportedError, escape, some_of, within
+from ostrata.errors import MalformedError, OstrataError, UnsupportedError, escape, some_of, within
 from ostrata.model.ostree import Metadata, Variant
 from ostrata.model.tree import Directory, Entry, RegularFile, Symlink, Tree
 from ostrata.pipeline.build_cache import BuildCache
@@ -130,7 +130,7 @@ def build_ostree(
     with (
         checked_aside(previous, is_whole=cache.is_whole, jobs=jobs) as before,
         _claiming(prepared, fitted.tree, options.plan, jobs) as claimed,
-        _written(cache),
+        _written(cache, progress),
     ):
         known = _named_by_commit(prepared) or cache.find
         checksums = hash_files(prepared.at, fitted.tree, known=known, jobs=jobs, progress=progress)
@@ -154,12 +154,18 @@ def build_ostree(
 
 
 @contextmanager
-def _written(cache: BuildCache) -> Iterator[None]:
-    """Write the cache at the end, also of a build that fails: what was read once needs no second reading."""
+def _written(cache: BuildCache, progress: Progress) -> Iterator[None]:
+    """Write the cache at the end, also of a build that fails: what was read once needs no second reading.
+
+    An image that is there is no failure because the next one will take longer.
+    """
     try:
         yield
     finally:
-        cache.write()
+        try:
+            cache.write()
+        except OstrataError as error:
+            progress.warn(f"the cache is not kept: {error}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ TICKS = 2_000_000_000
 
 _LINE = re.compile(r"^(\S+) ((?:[-+] \d+ [0-9a-f]{32} )?[0-9a-f]{64})$", re.MULTILINE)
 _CHECKSUM = 64
+_BLOB = "blob:"
 
 
 class BuildCache:
@@ -55,6 +56,7 @@ class BuildCache:
         self._missed: set[str] = set()
         self._header_keys: dict[int, tuple[Attributes, str]] = {}
         self._blobs: dict[str, str] = {}
+        self._is_complete = False
         if path is None:
             return
         if f"{os.path.realpath(path)}/".startswith(f"{os.path.realpath(source)}/"):
@@ -95,6 +97,7 @@ class BuildCache:
 
     def keep_files(self, source: Tree, tree: Tree, checksums: Mapping[str, str]) -> None:
         """Keep the checksums, by path, of files in `tree` that were not found; `source` has them as they are."""
+        self._is_complete = True
         if not self._missed:
             return
         bare = {entry.content for _, entry in source if isinstance(entry, RegularFile) and not entry.attributes.xattrs}
@@ -115,9 +118,13 @@ class BuildCache:
                 self._blobs[key] = digest.encoded
 
     def write(self) -> None:
-        """Write what was kept, and nothing else. Raises: AccessError."""
-        kept = self._blobs | self._files
-        if self._path is None or kept == self._known:
+        """Write what was kept, and nothing else; nothing before files were, and without blobs those that were known.
+
+        Raises: AccessError.
+        """
+        blobs = self._blobs or {key: value for key, value in self._known.items() if key.startswith(_BLOB)}
+        kept = blobs | self._files
+        if self._path is None or not self._is_complete or kept == self._known:
             return
         lines = "".join([f"{key} {value}\n" for key, value in kept.items()])
         with within(escape(self._path)), TemporaryFile(_directory(self._path)) as file:
@@ -161,4 +168,4 @@ def _blob_key(path: str) -> str | None:
         status = os.stat(path)
     except OSError:
         return None
-    return f"blob:{status.st_dev:x}:{status.st_ino:x}:{status.st_size:x}:{status.st_mtime_ns:x}"
+    return f"{_BLOB}{status.st_dev:x}:{status.st_ino:x}:{status.st_size:x}:{status.st_mtime_ns:x}"

@@ -16,6 +16,7 @@ from ostrata.formats.encapsulated import Layout
 from ostrata.formats.encapsulated_config import ConfigOptions
 from ostrata.layers.compressors import compressor
 from ostrata.model.digest import Digest
+from ostrata.pipeline import build_commit
 from ostrata.pipeline.build import (
     BuildOptions,
     BuildResult,
@@ -105,11 +106,15 @@ class During:
 
 
 class Reading(During):
-    """Notes how many bytes are hashed."""
+    """Notes how many bytes are hashed, and warnings."""
 
     def __init__(self, read: list[int]) -> None:
         super().__init__("", lambda: None)
         self._read = read
+        self.warnings: list[str] = []
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
 
     def start(self, phase: str, total: int | None) -> None:
         if phase == "hashing files":
@@ -460,12 +465,47 @@ def test_a_blob_that_was_changed_since_is_read(tmp_path: Path, jobs: int) -> Non
 
 def test_a_build_that_fails_keeps_what_it_has_hashed(tmp_path: Path) -> None:
     tree = packaged(tmp_path / "tree")
+    cache = tmp_path / "cache"
+    build(tree, f"oci:{tmp_path}/one", cache=str(cache))
+    blobs_of_one = [line for line in cache.read_text().splitlines() if line.startswith("blob:")]
+    assert blobs_of_one
     age(tree)
     with pytest.raises(PlanError):
-        build(tree, f"oci:{tmp_path}/one", plan=replace(PLAN, max_layers=1), cache=str(tmp_path / "cache"))
+        build(tree, f"oci:{tmp_path}/two", plan=replace(PLAN, max_layers=1), cache=str(cache))
+    assert cache.read_text().splitlines()[1 : 1 + len(blobs_of_one)] == blobs_of_one
     read: list[int] = []
-    build(tree, f"oci:{tmp_path}/one", cache=str(tmp_path / "cache"), progress=Reading(read))
+    build(tree, f"oci:{tmp_path}/one", cache=str(cache), progress=Reading(read))
     assert read == [0]
+
+
+def test_a_build_that_fails_while_it_hashes_leaves_the_cache_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = packaged(tmp_path / "tree")
+    age(tree)
+    cache = tmp_path / "cache"
+    build(tree, f"oci:{tmp_path}/one", cache=str(cache))
+    before = cache.read_bytes()
+    (tree / "usr/lib/a/3").write_bytes(b"new")
+
+    def fails(*_: object) -> str:
+        raise AccessError("changed while it was read")
+
+    monkeypatch.setattr(build_commit, "_hash_file", fails)
+    with pytest.raises(AccessError, match="/usr/lib/a/3: changed while it was read"):
+        build(tree, f"oci:{tmp_path}/two", cache=str(cache))
+    assert cache.read_bytes() == before
+
+
+def test_a_cache_that_cannot_be_written_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(_: object) -> None:
+        raise AccessError("no space left on device", where="cache")
+
+    monkeypatch.setattr(BuildCache, "write", fails)
+    watch = Reading([])
+    build(packaged(tmp_path / "tree"), f"oci:{tmp_path}/one", cache=str(tmp_path / "cache"), progress=watch)
+    assert watch.warnings == ["the cache is not kept: cache: no space left on device"]
+    assert (tmp_path / "one/index.json").exists()
 
 
 def test_a_file_that_is_no_cache_is_left_alone(tmp_path: Path) -> None:

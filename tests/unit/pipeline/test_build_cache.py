@@ -20,6 +20,7 @@ from ostrata.stores.oci_layout import OciLayout
 
 OLD = 1_000_000_000
 PLAIN = Attributes(0o644)
+NOTHING = Tree({})
 SUM = "0123456789abcdef" * 4
 
 
@@ -166,6 +167,9 @@ def test_a_blob_is_known_until_it_is_written_to(cache: Path, tmp_path: Path) -> 
     assert not one.is_whole(store, descriptor)
     one.keep_blobs(BlobDirectory(str(path.parent)), [descriptor.digest])
     one.write()
+    assert not opened(cache).is_whole(store, descriptor)  # a build that has hashed nothing has made no image either
+    one.keep_files(NOTHING, NOTHING, {})
+    one.write()
     assert opened(cache).is_whole(store, descriptor)
     os.link(path, tmp_path / "link")  # as whoever takes it over does
     assert opened(cache).is_whole(store, descriptor)
@@ -179,6 +183,7 @@ def test_a_blob_that_is_gone_is_not_known(cache: Path, tmp_path: Path) -> None:
     directory = tmp_path / "image/blobs/sha256"
     one = opened(cache)
     (directory / descriptor.digest.encoded).unlink()
+    one.keep_files(NOTHING, NOTHING, {})
     one.keep_blobs(BlobDirectory(str(directory)), [descriptor.digest])
     one.write()
     assert not opened(cache).is_whole(OciLayout(str(tmp_path / "image")), descriptor)
