@@ -22,7 +22,9 @@ Directories are not claimed: each layer has those that its files need.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from ostrata.model.package import Package
 
 RULES = (
     "map",
@@ -47,10 +49,14 @@ COVERED = frozenset(RULES[: RULES.index("big")])
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """`why` is for people: what is behind the rule. `interval` and `exclusive` as in `Component`."""
+    """`why` is for people: what is behind the rule. `interval` and `exclusive` as in `Component`.
+
+    `package` is the one that brings the path, where the rule is `package`.
+    """
 
     component: str
     rule: str
     why: str
     interval: float | None = None
     exclusive: str | None = None
+    package: Package | None = field(default=None, repr=False, compare=False)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ostrata.components.claim import Claim
 from ostrata.components.names import component_name
@@ -36,12 +36,11 @@ class PackageClaims:
     owned: Mapping[str, Claim]
     ghosts: Mapping[str, Claim]
     by_name: Mapping[str, Package]
-    _packages: Mapping[int, Package]
 
     def owner(self, path: str) -> Package | None:
         """The package that brings the path."""
         claim = self.owned.get(path)
-        return None if claim is None else self._packages[id(claim)]
+        return None if claim is None else claim.package
 
     def database(self, path: str) -> Package | None:
         """The package that a database's own file tells of."""
@@ -55,11 +54,9 @@ def claim_packages(databases: Mapping[str, Sequence[Package]], *, by_package: bo
     listed.sort(key=lambda item: (len(item[1].paths), item[1].name, item[1].version, item[1].arch, item[0]))
     owned: dict[str, Claim] = {}
     ghosts: dict[str, Claim] = {}
-    packages_by_claim: dict[int, Package] = {}
     for database, package in reversed(listed):  # the one that counts comes last
         why = f"the {database} package {escape(package.name)} {escape(package.version)} lists it"
-        claim = package_claim(package, "package", why, by_package)
-        packages_by_claim[id(claim)] = package
+        claim = replace(package_claim(package, "package", why, by_package), package=package)
         if package.ghosts:
             ghost = package_claim(package, "ghost", f"{why} without content", by_package)
             ghosts.update(dict.fromkeys(package.ghosts, ghost))
@@ -67,7 +64,7 @@ def claim_packages(databases: Mapping[str, Sequence[Package]], *, by_package: bo
         else:
             owned.update(dict.fromkeys(package.paths, claim))
     by_name = {package.name: package for _, package in reversed(listed)}
-    return PackageClaims(owned, ghosts, by_name, packages_by_claim)
+    return PackageClaims(owned, ghosts, by_name)
 
 
 def package_claim(package: Package, rule: str, why: str, by_package: bool = False) -> Claim:

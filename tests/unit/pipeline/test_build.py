@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -15,7 +16,10 @@ from ostrata.errors import AccessError, DigestMismatchError, MalformedError, Pla
 from ostrata.formats.encapsulated import Layout
 from ostrata.formats.encapsulated_config import ConfigOptions
 from ostrata.layers.compressors import compressor
+from ostrata.model.component import Component
+from ostrata.model.component_map import ComponentMap, MapRule
 from ostrata.model.digest import Digest
+from ostrata.model.history import History
 from ostrata.pipeline import build_commit
 from ostrata.pipeline.build import (
     BuildOptions,
@@ -358,6 +362,25 @@ def test_the_number_of_jobs_changes_nothing(tmp_path: Path, tree: Path) -> None:
         pytest.skip("the tree has files that only root may read")
     digests = {digest(build(tree, f"oci:{tmp_path}/built{jobs}", jobs=jobs)) for jobs in (1, 2, 5)}
     assert len(digests) == 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        PLAN,
+        replace(PLAN, by_package=True),
+        replace(PLAN, component_map=ComponentMap((MapRule("usr/lib/a/*", "mine"), MapRule("usr/lib/b/3", "c")))),
+        replace(PLAN, history=History((Component("a", "a", 1, 1, updates=(date(2024, 3, 3),)),))),
+        replace(PLAN, strategy="rechunk"),
+    ],
+    ids=["as it is", "by package", "map", "history", "rechunk"],
+)
+def test_the_number_of_jobs_changes_no_plan(tmp_path: Path, options: PlanOptions) -> None:
+    tree = packaged(tmp_path / "tree")
+    with suppress(OSError):  # no user xattrs on this file system
+        os.setxattr(tree / "usr/lib/d/1", "user.component", b"apart")
+    digests = [digest(build(tree, f"oci:{tmp_path}/built{jobs}", plan=options, jobs=jobs)) for jobs in (1, 2, 4)]
+    assert digests == digests[:1] * 3
 
 
 def test_a_package_database_in_var_is_read_though_var_is_kept_out(tmp_path: Path) -> None:
