@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 import tarfile
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout, suppress
@@ -99,13 +98,20 @@ COMMANDS = {
     ),
     "explain": (
         [*PLANNING, *PREVIOUS, ("--json",), ("--quiet",)],
-        [(*source, path) for source in (("tree",), ("--repo", "repo", "os")) for path in ("/usr/lib/a/1", "/", "/none")],
+        [
+            (*source, path)
+            for source in (("tree",), ("--repo", "repo", "os"))
+            for path in ("/usr/lib/a/1", "/", "/none")
+        ],
     ),
     "encapsulate": (
         [*PLANNING, *LABELS, *IMAGE, *PREVIOUS, *ENCAPSULATED, *[("--plan",)] * 20, ("--copymeta-opt", "key")],
         [("--repo", "repo", "os")],
     ),
-    "lint": ([("--json",), ("--quiet",), ("--exclude", "usr/lib/b/*"), ("--owners", "owners")], [("tree",), ("tree.tar",)]),
+    "lint": (
+        [("--json",), ("--quiet",), ("--exclude", "usr/lib/b/*"), ("--owners", "owners")],
+        [("tree",), ("tree.tar",)],
+    ),
 }
 WRITES = ("build", "encapsulate")
 
@@ -144,7 +150,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with tarfile.open(place / "tree.tar", "w") as tar:
         tar.add(tree, ".")
     commit_tree(place / "repo", tree)
-    (place / "map.yml").write_text("usr/lib/a/*: mine\nusr/share/**: {component: share, exclusive: alone}\nnone: none\n")
+    (place / "map.yml").write_text("usr/lib/a/*: mine\nusr/share/**: {component: share, layer: alone}\nnone: none\n")
     (place / "map.tsv").write_text("usr/lib/b/1\tc\nusr/lib/**\trest\tdaily\n")
     (place / "tags").write_text("41.20240518\n")
     (place / "config.json").write_text('{"Env": ["A=1"], "Healthcheck": {"Test": ["NONE"]}}')
@@ -158,6 +164,9 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ("learn", "oci:encapsulated", "-o", "history.json", "-q"),
         ):
             assert _run([*line])[0] == 0, line
+        for name in ("map.yml", "map.tsv", "history.json"):
+            option = "--history" if name == "history.json" else "--map"
+            assert _run(["plan", "tree", "-q", option, name])[0] == 0, name
     return place
 
 

@@ -2,8 +2,8 @@
 
     frame | frame | ... | where each begins, as 64-bit numbers | how many there are
 
-Each frame is zstd's, of `FRAME` bytes, the last one of fewer. In frames of that size content takes a twentieth more room
-than in a layer that zstd compresses at the same level, and no more than in one of gzip.
+Each frame is zstd's, of `FRAME` bytes, the last one of fewer. In frames of that size content takes a twentieth more
+room than in a layer that zstd compresses at the same level, and no more than in one of gzip.
 """
 
 from __future__ import annotations
