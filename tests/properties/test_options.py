@@ -151,7 +151,7 @@ COMMANDS = {
         [("history.json",), ("dated.json",), ("contentmeta.json",)],
     ),
     "verify": (
-        [("--json",), ("--quiet",), ("--mtime",), ("--max-size", "1"), ("--max-size", "1GB"), ("--repo", "repo")],
+        [("--json",), ("--quiet",), ("--mtime",), ("--max-size", "1GB"), ("--repo", "repo")],
         [
             *[(image,) for image in (*IMAGES, "oci:missing", "tree")],
             *[(image, "--against", other) for image in IMAGES for other in ("tree", "other", *IMAGES)],

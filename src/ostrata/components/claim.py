@@ -22,9 +22,10 @@ Directories are not claimed: each layer has those that its files need.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from ostrata.model.package import Package
+ASKED = ("map", "attribute")
+"""The rules by which users say where a path belongs."""
 
 RULES = (
     "map",
@@ -49,14 +50,10 @@ COVERED = frozenset(RULES[: RULES.index("big")])
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """`why` is for people: what is behind the rule. `interval` and `exclusive` as in `Component`.
-
-    `package` is the one that brings the path, where the rule is `package`.
-    """
+    """`why` is for people: what is behind the rule. `interval` and `exclusive` as in `Component`."""
 
     component: str
     rule: str
     why: str
     interval: float | None = None
     exclusive: str | None = None
-    package: Package | None = field(default=None, repr=False, compare=False)

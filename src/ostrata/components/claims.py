@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ostrata.components.attribute_claims import attribute_claims
 from ostrata.components.beside import Surroundings, compiled_from
-from ostrata.components.claim import Claim
+from ostrata.components.claim import ASKED, Claim
 from ostrata.components.map_claims import MapClaims
 from ostrata.components.moved import moved_files, why_moved
-from ostrata.components.package_claims import PackageClaims, all_packages, claim_packages, package_claim
+from ostrata.components.package_claims import PackageClaims, all_packages, claim_packages, owners, package_claim
 from ostrata.components.unclaimed import big_claim, rest_claim
 from ostrata.components.volatile import volatile_claim
 from ostrata.errors import escape
@@ -26,13 +26,12 @@ NO_MAP = ComponentMap()
 class Claims:
     """Path -> claim for all paths but directories, in the tree's order.
 
-    `packages` are the databases' own claims, also where others count more; `unused` are rules of the map that match
-    nothing;
-    `notes` say, in words, what could not be used.
+    `owners` are the packages that bring paths which users send elsewhere; `unused` are rules of the map that match
+    nothing; `notes` say, in words, what could not be used.
     """
 
     by_path: Mapping[str, Claim]
-    packages: PackageClaims
+    owners: Mapping[str, Package] = field(default_factory=dict)
     unused: tuple[MapRule, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -61,13 +60,9 @@ def claim_paths(
     found |= attributes.claims
     found |= asked.claims(paths)
     _claim_weakly(source, found, packages, databases, by_package)
-    notes = attributes.notes
-    return Claims(
-        {path: claim for path, claim in found.items() if claim is not None},
-        packages,
-        tuple(asked.unused()),
-        notes,
-    )
+    by_path = {path: claim for path, claim in found.items() if claim is not None}
+    sent_elsewhere = {path for path, claim in by_path.items() if claim.rule in ASKED}
+    return Claims(by_path, owners(databases, sent_elsewhere), tuple(asked.unused()), attributes.notes)
 
 
 def _claim_weakly(

@@ -15,16 +15,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
-from ostrata.components.claim import COVERED, STRENGTH, Claim
+from ostrata.components.claim import ASKED, COVERED, STRENGTH, Claim
 from ostrata.components.claims import Claims
 from ostrata.components.package_claims import component_of
 from ostrata.components.sizes import compressed_size
 from ostrata.model.component import Component
 from ostrata.model.package import Package
 from ostrata.model.tree import Entry, RegularFile
-
-ASKED = ("map", "attribute")
-"""The rules by which users say where a path belongs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +146,8 @@ def _packages_of(
     for packages in databases.values():
         for package in packages:
             found.setdefault(component_of(package, by_package), {})[id(package)] = package
-    for path, claim in claims.by_path.items():
-        owner = claims.packages.owner(path) if claim.rule in ASKED else None
-        if owner is not None:
-            found.setdefault(claim.component, {})[id(owner)] = owner
+    for path, owner in claims.owners.items():
+        found.setdefault(claims.by_path[path].component, {})[id(owner)] = owner
     return {name: tuple(inside.values()) for name, inside in found.items()}
 
 

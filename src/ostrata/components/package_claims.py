@@ -12,8 +12,8 @@ A few files of the databases themselves tell of one package alone and change wit
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from ostrata.components.claim import Claim
 from ostrata.components.names import component_name
@@ -37,11 +37,6 @@ class PackageClaims:
     ghosts: Mapping[str, Claim]
     by_name: Mapping[str, Package]
 
-    def owner(self, path: str) -> Package | None:
-        """The package that brings the path."""
-        claim = self.owned.get(path)
-        return None if claim is None else claim.package
-
     def database(self, path: str) -> Package | None:
         """The package that a database's own file tells of."""
         match = _DPKG.fullmatch(path) or _ALPM.fullmatch(path)
@@ -50,13 +45,12 @@ class PackageClaims:
 
 def claim_packages(databases: Mapping[str, Sequence[Package]], *, by_package: bool = False) -> PackageClaims:
     """The claims of the packages in `databases`, by the names of these."""
-    listed = [(name, package) for name, packages in databases.items() for package in packages]
-    listed.sort(key=lambda item: (len(item[1].paths), item[1].name, item[1].version, item[1].arch, item[0]))
+    listed = _by_precedence(databases)
     owned: dict[str, Claim] = {}
     ghosts: dict[str, Claim] = {}
     for database, package in reversed(listed):  # the one that counts comes last
         why = f"the {database} package {escape(package.name)} {escape(package.version)} lists it"
-        claim = replace(package_claim(package, "package", why, by_package), package=package)
+        claim = package_claim(package, "package", why, by_package)
         if package.ghosts:
             ghost = package_claim(package, "ghost", f"{why} without content", by_package)
             ghosts.update(dict.fromkeys(package.ghosts, ghost))
@@ -65,6 +59,20 @@ def claim_packages(databases: Mapping[str, Sequence[Package]], *, by_package: bo
             owned.update(dict.fromkeys(package.paths, claim))
     by_name = {package.name: package for _, package in reversed(listed)}
     return PackageClaims(owned, ghosts, by_name)
+
+
+def owners(databases: Mapping[str, Sequence[Package]], paths: Collection[str]) -> dict[str, Package]:
+    """The packages that bring those of `paths` that any brings."""
+    found: dict[str, Package] = {}
+    for _, package in reversed(_by_precedence(databases)) if paths else ():
+        found.update((path, package) for path in package.paths if path in paths and path not in package.ghosts)
+    return found
+
+
+def _by_precedence(databases: Mapping[str, Sequence[Package]]) -> list[tuple[str, Package]]:
+    """(database, package), the one whose claim counts first."""
+    listed = [(name, package) for name, packages in databases.items() for package in packages]
+    return sorted(listed, key=lambda item: (len(item[1].paths), item[1].name, item[1].version, item[1].arch, item[0]))
 
 
 def package_claim(package: Package, rule: str, why: str, by_package: bool = False) -> Claim:

@@ -17,8 +17,10 @@ from dataclasses import dataclass, field, replace
 from ostrata import parallel
 from ostrata.codecs import json
 from ostrata.codecs.oci import MAX_DOCUMENT
+from ostrata.components.package_claims import all_packages
 from ostrata.errors import MalformedError, OstrataError, UnsupportedError, escape, some_of, within
 from ostrata.model.ostree import Metadata, Variant
+from ostrata.model.package import Package
 from ostrata.model.tree import Directory, Entry, RegularFile, Symlink, Tree
 from ostrata.pipeline.build_cache import BuildCache
 from ostrata.pipeline.build_commit import build_commit, hash_files
@@ -132,7 +134,7 @@ def build_ostree(
         _claiming(prepared, fitted.tree, options.plan, jobs) as claimed,
         _written(cache, progress),
     ):
-        known = _named_by_commit(prepared) or cache.find
+        known = _named_by_commit(prepared, fitted.tree) or cache.find_files(fitted.tree)
         checksums = hash_files(prepared.at, fitted.tree, known=known, jobs=jobs, progress=progress)
         cache.keep_files(prepared.tree, fitted.tree, checksums)
         metadata = _metadata(text, fitted.tree)
@@ -181,7 +183,17 @@ def claim_unit(unit: ClaimUnit) -> ClaimedTree:
     """The work unit's function: what `plan_source` needs to know beside checksums. Raises: as `plan_tree`."""
     with open_contents(unit.prepared.at) as contents:
         packages = _packages(unit.prepared, unit.tree, contents)
-        return claim_tree(TreeSource(unit.tree, contents), packages, unit.options)
+        return _without_paths(claim_tree(TreeSource(unit.tree, contents), packages, unit.options))
+
+
+def _without_paths(claimed: ClaimedTree) -> ClaimedTree:
+    """Planning needs no more of packages than names, versions and dates; sending their paths takes longest."""
+    light: dict[int, Package] = {}
+    for package in all_packages(claimed.databases):
+        light[id(package)] = replace(package, paths=(), digests={}, ghosts=frozenset())
+    databases = {name: [light[id(package)] for package in packages] for name, packages in claimed.databases.items()}
+    owners = {path: light[id(package)] for path, package in claimed.claims.owners.items()}
+    return replace(claimed, databases=databases, claims=replace(claimed.claims, owners=owners))
 
 
 @contextmanager
@@ -276,12 +288,13 @@ def _has_empty(entry: Entry) -> bool:
 # The commit
 
 
-def _named_by_commit(prepared: PreparedSource) -> Callable[[RegularFile], str | None] | None:
-    """Files of a commit that no step changed are called what they were; None for other sources."""
+def _named_by_commit(prepared: PreparedSource, tree: Tree) -> dict[str, str]:
+    """Path -> checksum of a commit's files that no step changed: they are called what they were."""
     if not isinstance(prepared.at, CommitAt):
-        return None
+        return {}
     unchanged = {(entry.content, entry.attributes) for _, entry in prepared.tree if isinstance(entry, RegularFile)}
-    return lambda entry: entry.content if (entry.content, entry.attributes) in unchanged else None
+    files = ((path, entry) for path, entry in tree if isinstance(entry, RegularFile))
+    return {path: entry.content for path, entry in files if (entry.content, entry.attributes) in unchanged}
 
 
 def _metadata(text: CommitText, tree: Tree) -> Metadata:

@@ -77,17 +77,21 @@ class BuildCache:
         """The states of the files that are known to have no extended attributes."""
         return frozenset(state for state, value in self._known.items() if value.startswith("-"))
 
-    def find(self, entry: RegularFile) -> str | None:
-        """The checksum of the file's object, if it is known. Then it is kept."""
+    def find_files(self, tree: Tree) -> dict[str, str]:
+        """Path -> checksum of the file objects in `tree` that are known. They are kept."""
+        found: dict[str, str] = {}
         if self._path is None:
-            return None
-        state = split_key(entry.content)[0]
-        value = self._known.get(state)
-        if value is None or value[2 : -_CHECKSUM - 1] != self._object_key(entry):
-            self._missed.add(entry.content)
-            return None
-        self._files[state] = value
-        return value[-_CHECKSUM:]
+            return found
+        for path, entry in tree:
+            if isinstance(entry, RegularFile):
+                state = entry.content.partition("/")[0]
+                value = self._known.get(state)
+                if value is not None and value[2 : -_CHECKSUM - 1] == self._object_key(entry):
+                    self._files[state] = value
+                    found[path] = value[-_CHECKSUM:]
+                else:
+                    self._missed.add(entry.content)
+        return found
 
     def is_whole(self, store: BlobStore, descriptor: Descriptor) -> bool:
         """Is the blob in `store` known to be what its descriptor says?"""
@@ -133,12 +137,14 @@ class BuildCache:
 
     def _object_key(self, entry: RegularFile) -> str:
         attributes = entry.attributes
-        known = self._header_keys.get(id(attributes))  # many files have the very same attributes
-        if known is None:
-            header = FileHeader(Attributes(attributes.mode, attributes.uid, attributes.gid, attributes.xattrs))
-            key = hashlib.sha256(ostree.encode_file_header(header)).hexdigest()[:32]
-            known = self._header_keys[id(attributes)] = (attributes, key)
-        return f"{entry.size} {known[1]}"
+        _, key = self._header_keys.get(id(attributes)) or self._make_header_key(attributes)
+        return f"{entry.size} {key}"
+
+    def _make_header_key(self, attributes: Attributes) -> tuple[Attributes, str]:
+        """By identity, since many files have the very same attributes, which stay where they are as long as the key."""
+        header = FileHeader(Attributes(attributes.mode, attributes.uid, attributes.gid, attributes.xattrs))
+        key = hashlib.sha256(ostree.encode_file_header(header)).hexdigest()[:32]
+        return self._header_keys.setdefault(id(attributes), (attributes, key))
 
 
 def _directory(path: str) -> str:

@@ -9,7 +9,7 @@ reading is compared with the first, so that a source that changes in between is 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -31,6 +31,8 @@ SMALL = 1 << 20
 
 _ADVANCE = 4 << 20
 _FILE_WEIGHT = 32 << 10  # what the work on a file costs beyond its content, in bytes of content
+
+NOTHING_KNOWN: Mapping[str, str] = {}
 
 Leaf = RegularFile | Symlink
 
@@ -55,13 +57,13 @@ def hash_files(
     at: SourceAt,
     tree: Tree,
     *,
-    known: Callable[[RegularFile], str | None] = lambda _: None,
+    known: Mapping[str, str] = NOTHING_KNOWN,
     jobs: int = 1,
     progress: Progress = SILENT,
 ) -> dict[str, str]:
     """Path -> checksum of the file object, for all files and symlinks; hard links are read once.
 
-    What is `known` is not read. Raises: NotFoundError, AccessError, MalformedError, naming the file.
+    What is `known`, by path, is not read. Raises: NotFoundError, AccessError, MalformedError, naming the file.
     """
     checksums: dict[str, str] = {}
     # What tells objects apart without reading them; equal attributes are most often the very same.
@@ -71,7 +73,7 @@ def hash_files(
         if isinstance(entry, Symlink):
             checksums[path] = hasher_of(header_of(entry)).hexdigest()
         elif isinstance(entry, RegularFile):
-            checksum = known(entry)
+            checksum = known.get(path)
             checksums[path] = checksum or ""
             if checksum is None:
                 first, _ = unread.setdefault((entry.content, id(entry.attributes)), (path, entry))

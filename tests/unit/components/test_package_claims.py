@@ -1,10 +1,9 @@
 """Claims of package databases."""
 
-import pickle
-
 import pytest
 
 from ostrata.components.package_claims import claim_packages, component_of
+from ostrata.components.package_claims import owners as owners_of
 from ostrata.model.package import Package
 
 
@@ -44,12 +43,16 @@ def test_of_two_databases_the_one_that_comes_first_by_name_counts_between_equals
     assert claims.owned["usr/x"].why == "the dpkg package a 1-1 lists it"
 
 
-def test_a_claim_knows_its_package_among_others_of_its_component():
-    core = package("kernel-core", "usr/a", source="kernel")
-    modules = package("kernel-modules", "usr/b", source="kernel")
-    claims = claim_packages({"rpm": [core, modules]})
-    for same in (claims, pickle.loads(pickle.dumps(claims))):  # another process may have made them
-        assert (same.owner("usr/a"), same.owner("usr/b"), same.owner("usr/c")) == (core, modules, None)
+def test_a_path_is_brought_by_the_package_whose_claim_counts():
+    core = package("kernel-core", "usr/a", "usr/ghost", source="kernel", ghosts=frozenset(["usr/ghost"]))
+    modules = package("kernel-modules", "usr/a", "usr/b", "usr/d", source="kernel")
+    databases = {"rpm": [core], "dpkg": [modules]}
+    found = owners_of(databases, {"usr/a", "usr/b", "usr/c", "usr/ghost"})
+    assert found == {"usr/a": core, "usr/b": modules}
+    assert {path: component_of(owner) for path, owner in found.items()} == {
+        path: claim.component for path, claim in claim_packages(databases).owned.items() if path in found
+    }
+    assert owners_of(databases, ()) == {}
 
 
 def test_a_path_that_one_lists_and_another_brings_belongs_to_the_latter():
