@@ -273,13 +273,13 @@ def test_a_commit_that_is_killed_leaves_the_old_ref_or_the_new_one(tree, tmp_pat
     ]
     command += ["--parent", old, "--quiet", tree]
     deadline = time.monotonic() + 12
-    killed, delay = 0, 0.15
+    killed, delay = 0, 0.08
     while time.monotonic() < deadline:
         process = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )
         time.sleep(delay)
-        delay += 0.025
+        delay += 0.01
         if process.poll() is not None:
             break
         os.killpg(process.pid, signal.SIGKILL)

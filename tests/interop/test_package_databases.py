@@ -283,7 +283,11 @@ def _place(root: Path, path: str) -> str:
     return "" if name == "." else name if place == "." else f"{place}/{name}"
 
 
-def test_dates_and_digests_of_dpkgs_packages_are_known(dpkg_root: Path) -> None:
+def test_dates_and_digests_of_dpkgs_packages_are_known(dpkg_root: Path, tmp_path: Path) -> None:
     first, second, third = read("dpkg", dpkg_root)
     assert (first.changed, second.changed, third.changed) == ((date(2027, 1, 1),), (), ())
+    assert third.digests == {}  # all files are where they should be
+    shutil.copytree(dpkg_root, tmp_path / "root", symlinks=True)
+    (tmp_path / "root/etc/third rc").unlink()
+    *_, third = read("dpkg", tmp_path / "root")
     assert third.digests["etc/third rc"] == ("md5", "e4da3b7fbbce2345d7772b0674a318d5")
