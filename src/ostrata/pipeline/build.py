@@ -19,21 +19,14 @@ from ostrata.codecs import json
 from ostrata.codecs.oci import MAX_DOCUMENT
 from ostrata.components.package_claims import all_packages
 from ostrata.errors import MalformedError, OstrataError, UnsupportedError, escape, some_of, within
-from ostrata.layers.writer import LayerBytes
 from ostrata.model.ostree import Metadata, Variant
 from ostrata.model.package import Package
 from ostrata.model.tree import Directory, Entry, RegularFile, Symlink, Tree
 from ostrata.pipeline.build_cache import BuildCache
-from ostrata.pipeline.build_commit import BuiltCommit, build_commit, hash_files
+from ostrata.pipeline.build_commit import build_commit, hash_files
 from ostrata.pipeline.build_sources import PreparedSource
 from ostrata.pipeline.commit import MODULES, one_kernel
-from ostrata.pipeline.encapsulate import (
-    EncapsulateOptions,
-    EncapsulateResult,
-    encapsulate_tree,
-    first_layer,
-    write_unit,
-)
+from ostrata.pipeline.encapsulate import EncapsulateOptions, EncapsulateResult, encapsulate_tree
 from ostrata.pipeline.fitting import FittedTree, Step, TakenStep, TreeView, fit
 from ostrata.pipeline.plan import ClaimedTree, PlanOptions, PlanSource, TreePlan, claim_tree, plan_tree
 from ostrata.pipeline.previous import NO_PREVIOUS, PreviousImage, checked_aside
@@ -149,16 +142,15 @@ def build_ostree(
             prepared.at, fitted.tree, checksums, timestamp=text.timestamp, subject=text.subject, metadata=metadata
         )
         plan, image = None, options.image
-        with _first_written(commit, destination, options, before, jobs) as first:
-            if options.plan is not None:
-                plan = plan_source(
-                    *(prepared, fitted.tree, checksums, text.timestamp, options.plan, previous_plan, progress),
-                    claimed=claimed(),
-                )
-                image = replace(image, contentmeta=plan.contentmeta)
-            result = encapsulate_tree(
-                commit, commit.tree, destination, image, previous=before, first=first, jobs=jobs, progress=progress
+        if options.plan is not None:
+            plan = plan_source(
+                *(prepared, fitted.tree, checksums, text.timestamp, options.plan, previous_plan, progress),
+                claimed=claimed(),
             )
+            image = replace(image, contentmeta=plan.contentmeta)
+        result = encapsulate_tree(
+            commit, commit.tree, destination, image, previous=before, jobs=jobs, progress=progress
+        )
         cache.keep_blobs(destination.blobs, (report.layer.descriptor.digest for report in result.layers))
     return BuildResult(result, fitted.taken, plan)
 
@@ -214,21 +206,6 @@ def _claiming(
         return
     with parallel.aside(claim_unit, ClaimUnit(prepared, tree, options), jobs=jobs) as claimed:
         yield claimed
-
-
-@contextmanager
-def _first_written(
-    commit: BuiltCommit, destination: Destination, options: BuildOptions, previous: PreviousImage, jobs: int
-) -> Iterator[Callable[[], LayerBytes] | None]:
-    """Have layer 0 written by another process while this one plans the others, unless it has the content too."""
-    unit = None
-    if options.plan is not None:
-        unit = first_layer(commit, commit.tree, destination, options.image, previous)
-    if unit is None:
-        yield None
-        return
-    with parallel.aside(write_unit, unit, jobs=jobs) as first:
-        yield first
 
 
 def plan_source(

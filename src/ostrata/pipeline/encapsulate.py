@@ -128,14 +128,10 @@ def encapsulate_tree(
     options: EncapsulateOptions,
     *,
     previous: PreviousImage = NO_PREVIOUS,
-    first: Callable[[], LayerBytes] | None = None,
     jobs: int = 1,
     progress: Progress = SILENT,
 ) -> EncapsulateResult:
-    """The same for a commit whose paths are known. `first` gives layer 0, if that is being written already.
-
-    Raises: as `encapsulate`, and what `first` raises.
-    """
+    """The same for a commit whose paths are known. Raises: as `encapsulate`."""
     with within(f"commit {commit.checksum}"):
         for message in encapsulated.check_encapsulable(commit, options.layout):
             progress.warn(message)
@@ -151,28 +147,10 @@ def encapsulate_tree(
         json.encode_canonical(options.architecture)
     if len(drafts) > MAX_LAYERS:
         progress.warn(f"{len(drafts)} layers: container runtimes start images of at most {MAX_LAYERS}")
-    reports = _write_layers(repository, drafts, destination, options, previous, first, jobs, progress)
+    reports = _write_layers(repository, drafts, destination, options, previous, jobs, progress)
     image = _image(text, drafts, reports, options)
     manifest = _write_image(image, destination)
     return EncapsulateResult(commit.checksum, manifest, tuple(reports))
-
-
-def first_layer(
-    repository: CommitObjects,
-    commit: CommitTree,
-    destination: Destination,
-    options: EncapsulateOptions,
-    previous: PreviousImage = NO_PREVIOUS,
-) -> LayerUnit | None:
-    """Layer 0 of an image whose content will be in other layers: it need not wait for a plan of these.
-
-    None when the previous image has it.
-    """
-    media_type = options.compressor.media_type
-    draft = _first_layer(repository, commit, options, has_content=False)
-    if previous.has_recipes and previous.by_recipe(draft.recipe, media_type) is not None:
-        return None
-    return _unit(repository, draft, destination.blobs, options, previous.diff_ids(media_type), 1)
 
 
 # Which layers
@@ -181,7 +159,7 @@ def first_layer(
 def _draft_layers(
     repository: CommitObjects, commit: CommitTree, options: EncapsulateOptions, progress: Progress
 ) -> list[_Draft]:
-    more = _compression(options)
+    more = (options.compressor.media_type, options.compressor.options())
     attributes = encapsulated.parent_attributes(commit.directories)
 
     def chunk(identifier: str, name: str, objects: tuple[PlannedObject, ...]) -> _Draft:
@@ -189,7 +167,7 @@ def _draft_layers(
         recipe = partial(encapsulated.recipe, objects, parents, options.layout, *more)
         return _Draft(identifier, name, objects, parents, recipe)
 
-    first = _first_layer(repository, commit, options, has_content=options.contentmeta is None)
+    first = _first_layer(repository, commit, options, more)
     chunks = []
     if options.contentmeta is not None:
         plan = plan_layers(options.contentmeta, commit, unmapped=options.unmapped)
@@ -201,20 +179,18 @@ def _draft_layers(
 
 
 def _first_layer(
-    repository: CommitObjects, commit: CommitTree, options: EncapsulateOptions, *, has_content: bool
+    repository: CommitObjects,
+    commit: CommitTree,
+    options: EncapsulateOptions,
+    more: tuple[str, ...],
 ) -> _Draft:
-    objects = plan_one_layer(commit) if has_content else ()
+    objects = plan_one_layer(commit) if options.contentmeta is None else ()
     detached = repository.read_detached_metadata(commit.checksum)
-    more = ("with content" if has_content else "without content", *_compression(options))
-    recipe = partial(encapsulated.ostree_layer_recipe, commit, detached, options.layout, *more)
+    content = "with content" if options.contentmeta is None else "without content"
+    recipe = partial(encapsulated.ostree_layer_recipe, commit, detached, options.layout, content, *more)
     history = encapsulated_config.ostree_layer_history(commit)
     # No parents: layer 0 has every directory already.
     return _Draft(history, "", objects, {}, recipe, replace(commit, files=()))
-
-
-def _compression(options: EncapsulateOptions) -> tuple[str, str]:
-    """What decides a blob's bytes beside its layer's."""
-    return options.compressor.media_type, options.compressor.options()
 
 
 def _warn_about(empty_layers: tuple[str, ...], unknown_objects: int, progress: Progress) -> None:
@@ -233,7 +209,6 @@ def _write_layers(
     destination: Destination,
     options: EncapsulateOptions,
     previous: PreviousImage,
-    first: Callable[[], LayerBytes] | None,
     jobs: int,
     progress: Progress,
 ) -> list[LayerReport]:
@@ -243,18 +218,16 @@ def _write_layers(
         for position, draft in enumerate(drafts)
         if previous.has_recipes and (found := previous.by_recipe(draft.recipe, media_type)) is not None
     }
-    begun = 0 if first is None else 1
-    to_write = [draft for position, draft in enumerate(drafts) if position >= begun and position not in reused]
+    to_write = [draft for position, draft in enumerate(drafts) if position not in reused]
     known = previous.diff_ids(media_type)
-    written = _write_drafts(repository, to_write, destination.blobs, options, known, jobs, progress)
-    in_order = iter(written if first is None else [first(), *written])
+    written = iter(_write_drafts(repository, to_write, destination.blobs, options, known, jobs, progress))
     reports = []
     for position, draft in enumerate(drafts):
         if position in reused:
             diff_id, descriptor = reused[position]
             reports.append(_report(draft, diff_id, descriptor, None, SAME_RECIPE))
         else:
-            reports.append(_report_written(draft, next(in_order), previous, media_type))
+            reports.append(_report_written(draft, next(written), previous, media_type))
     taken_over = [report.layer.descriptor for report in reports if report.how != BUILT]
     if previous.store is not None and taken_over:
         take_over(taken_over, previous.store, destination, jobs, progress, whole=previous.whole())
@@ -273,7 +246,17 @@ def _write_drafts(
     weights = [_weight(repository, draft) for draft in drafts]
     total = sum(weights)
     units = [
-        _unit(repository, draft, blobs, options, known, threads_for(weight, total, jobs))
+        LayerUnit(
+            repository.part(draft.objects, has_metadata=draft.tree is not None),
+            options.layout,
+            options.compressor,
+            blobs,
+            draft.objects,
+            draft.parents,
+            known,
+            threads_for(weight, total, jobs),
+            draft.tree,
+        )
         for draft, weight in zip(drafts, weights, strict=True)
     ]
     if units:
@@ -287,27 +270,6 @@ def _write_drafts(
         write_unit, units, jobs=jobs, weights=weights, on_advance=progress.advance, meanwhile=make_recipes
     )
     return list(written)
-
-
-def _unit(
-    repository: CommitObjects,
-    draft: _Draft,
-    blobs: BlobDirectory,
-    options: EncapsulateOptions,
-    known: frozenset[Digest],
-    threads: int,
-) -> LayerUnit:
-    return LayerUnit(
-        repository.part(draft.objects, has_metadata=draft.tree is not None),
-        options.layout,
-        options.compressor,
-        blobs,
-        draft.objects,
-        draft.parents,
-        known,
-        threads,
-        draft.tree,
-    )
 
 
 def _weight(repository: CommitObjects, draft: _Draft) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable
@@ -14,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from ostrata.errors import AccessError, DigestMismatchError, MalformedError, PlanError, UnsupportedError
-from ostrata.formats import encapsulated
 from ostrata.formats.encapsulated import Layout
 from ostrata.formats.encapsulated_config import ConfigOptions
 from ostrata.layers.compressors import compressor
@@ -90,11 +88,6 @@ def build(
             jobs=jobs,
             progress=progress,
         )
-
-
-def read_index(layout: Path) -> list[object]:
-    manifests: list[object] = json.loads((layout / "index.json").read_text())["manifests"]
-    return manifests
 
 
 def digest(built: BuildResult) -> str:
@@ -388,28 +381,6 @@ def test_the_number_of_jobs_changes_no_plan(tmp_path: Path, options: PlanOptions
         os.setxattr(tree / "usr/lib/d/1", "user.component", b"apart")
     digests = [digest(build(tree, f"oci:{tmp_path}/built{jobs}", plan=options, jobs=jobs)) for jobs in (1, 2, 4)]
     assert digests == digests[:1] * 3
-
-
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_a_plan_that_fails_beside_the_first_layer_leaves_nothing_half_written(tmp_path: Path, jobs: int) -> None:
-    tree = packaged(tmp_path / "tree")
-    for _ in range(5):  # wherever the other process is by then
-        with pytest.raises(PlanError, match="at least 2 layers"):
-            build(tree, f"oci:{tmp_path}/image", plan=replace(PLAN, max_layers=1), jobs=jobs)
-    assert not (tmp_path / "image/index.json").exists() or read_index(tmp_path / "image") == []
-    assert not [path for path in (tmp_path / "image").rglob("*") if path.name.startswith(".")]
-
-
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_a_first_layer_that_cannot_be_written_fails_the_build(
-    tmp_path: Path, jobs: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fails(*_: object, **__: object) -> None:
-        raise AccessError("no space left on device")
-
-    monkeypatch.setattr(encapsulated, "ostree_layer", fails)
-    with pytest.raises(AccessError, match="no space left on device"):
-        build(packaged(tmp_path / "tree"), f"oci:{tmp_path}/image", plan=PLAN, jobs=jobs)
 
 
 def test_a_package_database_in_var_is_read_though_var_is_kept_out(tmp_path: Path) -> None:
