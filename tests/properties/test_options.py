@@ -12,11 +12,11 @@ from __future__ import annotations
 import io
 import os
 import re
+import shutil
 import tarfile
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from datetime import date
-from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -28,6 +28,7 @@ from ostrata.cli import run
 from ostrata.codecs.history import encode as encode_history
 from ostrata.model.component import Component
 from ostrata.model.history import History
+from ostrata.pipeline import build_cache
 from planned_trees import commit_tree, make_packaged_tree
 
 BUG = 3
@@ -179,9 +180,14 @@ def command_lines(draw: st.DrawFn, command: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All that the options name."""
-    place = tmp_path_factory.mktemp("inputs")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """All that the options name, on a day that stays the same."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SOURCE_DATE_EPOCH", "1715947200")
+        yield _make_inputs(tmp_path_factory.mktemp("inputs"), patch)
+
+
+def _make_inputs(place: Path, patch: pytest.MonkeyPatch) -> Path:
     tree = make_packaged_tree(
         place / "tree", {name: {f"usr/lib/{name}/{n}": f"{name} {n}".encode() * 99 for n in range(4)} for name in "abc"}
     )
@@ -212,28 +218,24 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     dated = (Component(name, name, 10**6, 10**5, updates=(date(2024, 3, 3), date(2024, 6, 6))) for name in "abcd")
     (place / "dated.json").write_bytes(encode_history(History(tuple(dated))))
     with _working_in(place):
+        patch.setattr(build_cache, "TICKS", 0)  # the tree was made just now
         always = ("--created", "2024-05-17T12:00:00Z", "--quiet")
         for line in (
             ("plan", "--repo", "repo", "os", "-o", "contentmeta.json", "-q"),
-            ("build", "tree", "oci:encapsulated", "--max-layers", "6", *always),
+            ("build", "tree", "oci:encapsulated", "--max-layers", "6", "--cache", "cache", *always),
             ("build", "tree", "oci:plain", "--format", "plain", "--max-layers", "4", *always),
             ("learn", "oci:encapsulated", "-o", "history.json", "-q"),
         ):
             assert _run([*line])[0] == 0, line
+        assert (place / "cache").read_text().count(" - ") > 9
         for name in ("map.yml", "map.tsv", "history.json"):
             option = "--history" if name == "history.json" else "--map"
             assert _run(["plan", "tree", "-q", option, name])[0] == 0, name
     return place
 
 
-@cache
-def _kept_environment() -> None:
-    os.environ["SOURCE_DATE_EPOCH"] = "1715947200"
-
-
 def _run(line: list[str]) -> tuple[int, str, str]:
     """The exit code, and what was said."""
-    _kept_environment()
     out, err = io.TextIOWrapper(io.BytesIO()), io.TextIOWrapper(io.BytesIO())
     with redirect_stdout(out), redirect_stderr(err):
         code = run(line)
@@ -266,6 +268,8 @@ def _outcomes(inputs: Path, line: list[str]) -> Iterator[tuple[int, str, str]]:
         with TemporaryDirectory() as place:
             for item in inputs.iterdir():
                 Path(place, item.name).symlink_to(item)
+            Path(place, "cache").unlink()
+            shutil.copy(inputs / "cache", place)  # a build writes it
             with _working_in(Path(place)):
                 destination = ["oci:new"] if line[0] in WRITES else []
                 more = [] if line[0] in WITHOUT_JOBS else ["--jobs", jobs]

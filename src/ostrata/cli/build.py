@@ -124,6 +124,8 @@ def command(ctx: click.Context, /, sources: tuple[str, ...], dest: str, as_json:
     from ostrata.pipeline.places import open_destination
 
     _refuse_options_of_the_other(ctx, given["image_format"])
+    if given["cache"] is not None and len(sources) > 1:
+        raise click.UsageError("--cache is for one source: each would forget what the others know.")
     for source in sources:
         check_apart(source, dest)
     with open_progress(given["quiet"] or as_json) as progress:

@@ -4,12 +4,13 @@ Of each file a line: its state (see `sources.directory`), whether it has extende
 what its object's header hashes to, and the object's checksum. The kernel sets the time of change, which is part of the
 state, whenever content or attributes change. A file that was changed less than two seconds before the cache was opened
 is not kept: it could change once more in the same tick of the file system's clock, and nobody could tell. That clock is
-asked by writing a file.
+asked by making a file. Nor is a file kept whose time of change is in whole seconds: images of file systems (squashfs,
+erofs) tell what they were made with, and two of them can tell the same.
 
 Of each layer's blob a line: device, inode, size and time of modification, and its digest. Links to it change the other
 time; nobody changes its bytes, but whoever did would change this one.
 
-The first line names the user: another one may see other extended attributes.
+The first line names the user, and whether they see attributes of the kind trusted.*: others see other attributes.
 """
 
 from __future__ import annotations
@@ -41,30 +42,32 @@ TICKS = 2_000_000_000
 _LINE = re.compile(r"^(\S+) ((?:[-+] \d+ [0-9a-f]{32} )?[0-9a-f]{64})$", re.MULTILINE)
 _CHECKSUM = 64
 _BLOB = "blob:"
+_ALL_USERS = ["0", "0", str((1 << 32) - 1)]
+_CAP_SYS_ADMIN = 21
 
 
 class BuildCache:
     """The cache in the file `path`, which need not exist; without a path nothing is known, and nothing kept.
 
-    Raises: UnsupportedError for a file that is something else, and for one within `source`; AccessError.
+    Raises: UnsupportedError for a file that is something else, and for one within the directory `source`; AccessError.
     """
 
-    def __init__(self, path: str | None = None, source: str = "") -> None:
-        self._path = path
+    def __init__(self, path: str | None = None, source: str | None = None) -> None:
+        self._path = None if path is None else os.path.realpath(path)
         self._known: dict[str, str] = {}
         self._files: dict[str, str] = {}
         self._missed: set[str] = set()
         self._header_keys: dict[int, tuple[Attributes, str]] = {}
         self._blobs: dict[str, str] = {}
+        self._blob_keys: dict[Digest, str | None] = {}
         self._is_complete = False
-        if path is None:
+        if path is None or self._path is None:
             return
-        if f"{os.path.realpath(path)}/".startswith(f"{os.path.realpath(source)}/"):
+        if source is not None and os.path.isdir(source) and _is_in(self._path, os.path.realpath(source)):
             raise UnsupportedError("the cache lies within the source, and would be a part of it", where=escape(path))
         with within(escape(path)):
-            self._known = _read(path)
-            with TemporaryFile(_directory(path)) as file:
-                file.write(b"now")
+            self._known = _read(self._path)
+            with TemporaryFile(os.path.dirname(self._path)) as file:
                 self._limit = os.stat(file.path).st_mtime_ns - TICKS
 
     def check_source(self, at: SourceAt) -> None:
@@ -95,8 +98,8 @@ class BuildCache:
 
     def is_whole(self, store: BlobStore, descriptor: Descriptor) -> bool:
         """Is the blob in `store` known to be what its descriptor says?"""
-        path = store.blob_path(descriptor.digest) if self._known else None
-        key = None if path is None else _blob_key(path)
+        path = None if self._path is None else store.blob_path(descriptor.digest)
+        key = self._blob_keys[descriptor.digest] = None if path is None else _blob_key(path)
         return key is not None and self._known.get(key) == descriptor.digest.encoded
 
     def keep_files(self, source: Tree, tree: Tree, checksums: Mapping[str, str]) -> None:
@@ -108,17 +111,17 @@ class BuildCache:
         for path, entry in tree:
             if isinstance(entry, RegularFile) and entry.content in self._missed and not is_made(entry.content):
                 state = split_key(entry.content)[0]
-                if state in self._known or _changed(state) < self._limit:
+                if state in self._known or _is_telling(state, self._limit):
                     mark = "-" if entry.content in bare else "+"
                     self._files[state] = f"{mark} {self._object_key(entry)} {checksums[path]}"
 
     def keep_blobs(self, blobs: BlobDirectory, digests: Iterable[Digest]) -> None:
-        """Keep these blobs, which are whole."""
+        """Keep these blobs, which are whole. One that `is_whole` was asked of must be as it was then."""
         if self._path is None:
             return
         for digest in digests:
             key = _blob_key(os.path.join(blobs.path, digest.encoded))
-            if key is not None:
+            if key is not None and self._blob_keys.get(digest, key) == key:
                 self._blobs[key] = digest.encoded
 
     def write(self) -> None:
@@ -131,7 +134,7 @@ class BuildCache:
         if self._path is None or not self._is_complete or kept == self._known:
             return
         lines = "".join([f"{key} {value}\n" for key, value in kept.items()])
-        with within(escape(self._path)), TemporaryFile(_directory(self._path)) as file:
+        with within(escape(self._path)), TemporaryFile(os.path.dirname(self._path)) as file:
             file.write(f"{_head()}{lines}".encode("ascii"))
             file.publish(os.path.basename(self._path))
 
@@ -147,12 +150,25 @@ class BuildCache:
         return self._header_keys.setdefault(id(attributes), (attributes, key))
 
 
-def _directory(path: str) -> str:
-    return os.path.dirname(os.path.abspath(path))
+def _is_in(path: str, directory: str) -> bool:
+    return os.path.commonpath([path, directory]) == directory
 
 
 def _head() -> str:
-    return f"{HEAD}{VERSION} of user {os.geteuid()}\n"
+    trusted = "with" if _sees_trusted() else "without"
+    return f"{HEAD}{VERSION} of user {os.geteuid()} {trusted} trusted attributes\n"
+
+
+def _sees_trusted() -> bool:
+    """The kernel shows attributes of the kind trusted.* to who has CAP_SYS_ADMIN outside of all user namespaces."""
+    try:
+        with open("/proc/self/uid_map", encoding="ascii") as file:
+            uid_map = file.read().split()
+        with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+            capabilities = next(int(line.split()[1], 16) for line in file if line.startswith("CapEff:"))
+    except (OSError, ValueError, StopIteration):
+        return False
+    return uid_map == _ALL_USERS and bool(capabilities >> _CAP_SYS_ADMIN & 1)
 
 
 def _read(path: str) -> dict[str, str]:
@@ -164,8 +180,10 @@ def _read(path: str) -> dict[str, str]:
     return dict(_LINE.findall(text)) if text.startswith(_head()) else {}
 
 
-def _changed(state: str) -> int:
-    return max(int(time, 16) for time in state.split(":")[2:])
+def _is_telling(state: str, limit: int) -> bool:
+    """Will the state be another one whenever the file is?"""
+    modified, changed = (int(time, 16) for time in state.split(":")[2:])
+    return max(modified, changed) < limit and changed % 1_000_000_000 != 0
 
 
 def _blob_key(path: str) -> str | None:

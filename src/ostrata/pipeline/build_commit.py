@@ -66,8 +66,7 @@ def hash_files(
     What is `known`, by path, is not read. Raises: NotFoundError, AccessError, MalformedError, naming the file.
     """
     checksums: dict[str, str] = {}
-    # What tells objects apart without reading them; equal attributes are most often the very same.
-    unread: dict[tuple[str, int], tuple[str, RegularFile]] = {}
+    unread: dict[tuple[str, Attributes], tuple[str, RegularFile]] = {}  # what tells objects apart without reading them
     waiting: list[tuple[str, str]] = []
     for path, entry in tree:
         if isinstance(entry, Symlink):
@@ -76,7 +75,7 @@ def hash_files(
             checksum = known.get(path)
             checksums[path] = checksum or ""
             if checksum is None:
-                first, _ = unread.setdefault((entry.content, id(entry.attributes)), (path, entry))
+                first, _ = unread.setdefault((entry.content, entry.attributes), (path, entry))
                 waiting.append((path, first))
     found = _hash(at, list(unread.values()), jobs, progress)
     for path, first in waiting:

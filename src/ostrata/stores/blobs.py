@@ -80,8 +80,9 @@ class BlobDirectory:
     def adopt(self, store: BlobStore, descriptor: Descriptor, *, checked: bool = False) -> None:
         """Take the blob over from another store: its bytes are verified, then linked, reflinked or copied.
 
-        `checked`: `check_blob` has just found it whole. Nothing happens when the blob is there already, whole; a
-        damaged one is replaced. Raises: NotFoundError, AccessError; DigestMismatchError when the copy there is damaged.
+        `checked`: `check_blob` has found it whole, and it has not changed since. Nothing happens when the blob is there
+        already, whole; a damaged one is replaced. Raises: NotFoundError, AccessError; DigestMismatchError when the copy
+        there is damaged.
         """
         path = store.blob_path(descriptor.digest)
         if (checked and self._has_file(descriptor.digest, path)) or self.is_whole(descriptor.digest, descriptor.size):

@@ -143,6 +143,12 @@ def test_several_sources_become_one_index(place: Path, capfd: pytest.CaptureFixt
     assert build("oci:amd64", "oci:image:1", "--format", image_format, "-q") == 0
 
 
+@pytest.mark.usefixtures("place")
+def test_a_cache_is_for_one_source(capfd: pytest.CaptureFixture[str]) -> None:
+    assert build("one", "other", "oci:image:1", "--cache", "cache") == 2
+    assert "--cache is for one source" in capfd.readouterr().err
+
+
 def change_architecture(path: Path, name: str) -> None:
     """The layout's image once more, untagged, for another architecture."""
     import hashlib

@@ -18,7 +18,7 @@ from ostrata.pipeline.build_cache import TICKS, BuildCache
 from ostrata.stores.blobs import BlobDirectory
 from ostrata.stores.oci_layout import OciLayout
 
-OLD = 1_000_000_000
+OLD = 1_000_000_007
 PLAIN = Attributes(0o644)
 NOTHING = Tree({})
 SUM = "0123456789abcdef" * 4
@@ -125,6 +125,7 @@ def test_nothing_new_is_not_written(cache: Path) -> None:
         lambda text: text.replace(" - ", " ? "),
         lambda text: text.replace("checksums 2", "checksums 1"),
         lambda text: text.replace(f"of user {os.geteuid()}", "of user 4711"),
+        lambda text: text.replace(" with", " whatever", 1),
         lambda text: text.replace("\n", "\r\n"),
         lambda text: text.split("\n")[0],
         lambda text: text + "\0\xff\n",
@@ -192,6 +193,45 @@ def test_a_blob_that_is_gone_is_not_known(cache: Path, tmp_path: Path) -> None:
     one.keep_blobs(BlobDirectory(str(directory)), [descriptor.digest])
     one.write()
     assert not opened(cache).is_whole(OciLayout(str(tmp_path / "image")), descriptor)
+
+
+def test_a_file_of_a_file_system_that_was_made_once_is_not_kept(cache: Path) -> None:
+    """Its times are in whole seconds; the next image of one has the same, and the same inodes."""
+    made = RegularFile(PLAIN, 5, f"{state(1, changed=5_000_000_000)}/f")
+    copied = RegularFile(PLAIN, 5, f"{state(2, modified=5_000_000_000)}/f")
+    keep(cache, {"a": made, "b": copied})
+    assert (find(opened(cache), made), find(opened(cache), copied)) == (None, SUM)
+
+
+def test_a_blob_that_changes_during_the_build_is_not_kept(cache: Path, tmp_path: Path) -> None:
+    descriptor = blob(tmp_path / "image", b"data")
+    path = tmp_path / "image/blobs/sha256" / descriptor.digest.encoded
+    store = OciLayout(str(tmp_path / "image"))
+    one = opened(cache)
+    assert not one.is_whole(store, descriptor)
+    path.write_bytes(b"more than that")
+    one.keep_files(NOTHING, NOTHING, {})
+    one.keep_blobs(BlobDirectory(str(path.parent)), [descriptor.digest])
+    one.write()
+    assert not opened(cache).is_whole(store, descriptor)
+
+
+def test_a_cache_behind_a_symlink_stays_where_it_is(tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "source/link").symlink_to("../elsewhere/cache")
+    one = BuildCache(str(tmp_path / "source/link"), str(tmp_path / "source"))
+    one.find_files(Tree({"a": file(1)}))
+    one.keep_files(Tree({"a": file(1)}), Tree({"a": file(1)}), {"a": SUM})
+    one.write()
+    assert os.listdir(tmp_path / "source") == ["link"]
+    assert (tmp_path / "source/link").is_symlink()
+    assert (tmp_path / "elsewhere/cache").read_text().count("\n") == 2
+
+
+def test_all_is_within_the_root(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedError, match="within the source"):
+        BuildCache(str(tmp_path / "cache"), "/")
 
 
 def test_a_cache_within_the_source_is_refused(tmp_path: Path) -> None:
