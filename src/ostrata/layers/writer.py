@@ -15,7 +15,7 @@ from ostrata.codecs import tar
 from ostrata.layers.compressors import Compressor, Plain
 from ostrata.model.digest import Digest
 from ostrata.model.tar import TarMember
-from ostrata.stores.blobs import BlobWriter
+from ostrata.stores.blobs import BlobInMemory, BlobWriter
 
 BLOCK = 1 << 18
 """Bytes that small pieces of a tar are joined to."""
@@ -67,7 +67,7 @@ def _tar_pieces(members: Iterable[TarMember]) -> Iterator[bytes]:
 def write_layer(
     make_blocks: Callable[[], Iterator[bytes]],
     compressor: Compressor,
-    create_blob: Callable[[], BlobWriter],
+    create_blob: Callable[[], BlobWriter | BlobInMemory],
     *,
     known: Container[Digest] = (),
     threads: int = 1,

@@ -19,14 +19,21 @@ from ostrata.codecs import json
 from ostrata.codecs.oci import MAX_DOCUMENT
 from ostrata.components.package_claims import all_packages
 from ostrata.errors import MalformedError, OstrataError, UnsupportedError, escape, some_of, within
+from ostrata.layers.writer import LayerBytes
 from ostrata.model.ostree import Metadata, Variant
 from ostrata.model.package import Package
 from ostrata.model.tree import Directory, Entry, RegularFile, Symlink, Tree
 from ostrata.pipeline.build_cache import BuildCache
-from ostrata.pipeline.build_commit import build_commit, hash_files
+from ostrata.pipeline.build_commit import BuiltCommit, build_commit, hash_files
 from ostrata.pipeline.build_sources import PreparedSource
 from ostrata.pipeline.commit import MODULES, one_kernel
-from ostrata.pipeline.encapsulate import EncapsulateOptions, EncapsulateResult, encapsulate_tree
+from ostrata.pipeline.encapsulate import (
+    EncapsulateOptions,
+    EncapsulateResult,
+    encapsulate_tree,
+    first_layer,
+    make_blob,
+)
 from ostrata.pipeline.fitting import FittedTree, Step, TakenStep, TreeView, fit
 from ostrata.pipeline.plan import ClaimedTree, PlanOptions, PlanSource, TreePlan, claim_tree, plan_tree
 from ostrata.pipeline.previous import NO_PREVIOUS, PreviousImage, checked_aside
@@ -36,6 +43,9 @@ from ostrata.protocols import Destination
 from ostrata.sources.contents import CommitAt, Contents, MadeAt, TreeSource, open_contents
 from ostrata.sources.rootfs import is_utf8
 from ostrata.stores.reference import parse_reference
+
+MAX_IN_MEMORY = 64 << 20
+"""Bytes of a commit's metadata with which layer 0 is made in memory; 150,000 files have 8 MB."""
 
 _SHOWN = 10
 _NOT_OURS = ("ostree.", "dev.hhd.rechunk.", "ostrata.")
@@ -142,15 +152,16 @@ def build_ostree(
             prepared.at, fitted.tree, checksums, timestamp=text.timestamp, subject=text.subject, metadata=metadata
         )
         plan, image = None, options.image
-        if options.plan is not None:
-            plan = plan_source(
-                *(prepared, fitted.tree, checksums, text.timestamp, options.plan, previous_plan, progress),
-                claimed=claimed(),
+        with _first_made(commit, options, before, jobs) as first:
+            if options.plan is not None:
+                plan = plan_source(
+                    *(prepared, fitted.tree, checksums, text.timestamp, options.plan, previous_plan, progress),
+                    claimed=claimed(),
+                )
+                image = replace(image, contentmeta=plan.contentmeta)
+            result = encapsulate_tree(
+                commit, commit.tree, destination, image, previous=before, first=first, jobs=jobs, progress=progress
             )
-            image = replace(image, contentmeta=plan.contentmeta)
-        result = encapsulate_tree(
-            commit, commit.tree, destination, image, previous=before, jobs=jobs, progress=progress
-        )
         cache.keep_blobs(destination.blobs, (report.layer.descriptor.digest for report in result.layers))
     return BuildResult(result, fitted.taken, plan)
 
@@ -206,6 +217,24 @@ def _claiming(
         return
     with parallel.aside(claim_unit, ClaimUnit(prepared, tree, options), jobs=jobs) as claimed:
         yield claimed
+
+
+@contextmanager
+def _first_made(
+    commit: BuiltCommit, options: BuildOptions, previous: PreviousImage, jobs: int
+) -> Iterator[Callable[[], tuple[LayerBytes, bytes]] | None]:
+    """Have layer 0 made by another process while this one plans the others, unless it will have the content too.
+
+    With one job, or a tree so large that memory would be full of it, it is made with the others.
+    """
+    unit = None
+    if options.plan is not None and jobs > 1 and sum(map(len, commit.metadata.values())) <= MAX_IN_MEMORY:
+        unit = first_layer(commit, commit.tree, options.image, previous)
+    if unit is None:
+        yield None
+        return
+    with parallel.aside(make_blob, unit, jobs=jobs) as first:
+        yield first
 
 
 def plan_source(

@@ -41,6 +41,7 @@ from ostrata.planning.contentmeta import plan_layers, plan_one_layer
 from ostrata.progress import SILENT, Progress
 from ostrata.protocols import BlobDirectory, CommitObjects, CommitStore, Destination, Objects, ObjectsAt
 from ostrata.sources.ostree_commit import read_commit_tree
+from ostrata.stores.blobs import BlobInMemory, BlobWriter
 
 _TAR_BYTES_PER_OBJECT = 3600
 
@@ -74,7 +75,7 @@ class LayerUnit:
     part: ObjectsAt
     layout: Layout
     compressor: Compressor
-    blobs: BlobDirectory
+    blobs: BlobDirectory | None
     objects: tuple[PlannedObject, ...]
     parents: Mapping[str, Attributes]
     known: frozenset[Digest]
@@ -128,10 +129,14 @@ def encapsulate_tree(
     options: EncapsulateOptions,
     *,
     previous: PreviousImage = NO_PREVIOUS,
+    first: Callable[[], tuple[LayerBytes, bytes]] | None = None,
     jobs: int = 1,
     progress: Progress = SILENT,
 ) -> EncapsulateResult:
-    """The same for a commit whose paths are known. Raises: as `encapsulate`."""
+    """The same for a commit whose paths are known. `first` gives layer 0, if that is being made already.
+
+    Raises: as `encapsulate`, and what `first` raises.
+    """
     with within(f"commit {commit.checksum}"):
         for message in encapsulated.check_encapsulable(commit, options.layout):
             progress.warn(message)
@@ -147,10 +152,34 @@ def encapsulate_tree(
         json.encode_canonical(options.architecture)
     if len(drafts) > MAX_LAYERS:
         progress.warn(f"{len(drafts)} layers: container runtimes start images of at most {MAX_LAYERS}")
-    reports = _write_layers(repository, drafts, destination, options, previous, jobs, progress)
+    reports = _write_layers(repository, drafts, destination, options, previous, first, jobs, progress)
     image = _image(text, drafts, reports, options)
     manifest = _write_image(image, destination)
     return EncapsulateResult(commit.checksum, manifest, tuple(reports))
+
+
+def first_layer(
+    repository: CommitObjects,
+    commit: CommitTree,
+    options: EncapsulateOptions,
+    previous: PreviousImage = NO_PREVIOUS,
+) -> LayerUnit | None:
+    """Layer 0 of an image whose content will be in other layers: it need not wait for a plan of these.
+
+    None when the previous image has it. It is for `make_blob`: no destination is touched before there is a plan.
+    """
+    media_type = options.compressor.media_type
+    draft = _first_layer(repository, commit, options, has_content=False)
+    if previous.has_recipes and previous.by_recipe(draft.recipe, media_type) is not None:
+        return None
+    return _unit(repository, draft, None, options, previous.diff_ids(media_type), 1)
+
+
+def make_blob(unit: LayerUnit) -> tuple[LayerBytes, bytes]:
+    """A work unit's function: what `write_unit` tells, and the blob, which is nowhere else."""
+    blob = BlobInMemory()
+    written = _write(unit, lambda: blob)
+    return written, bytes(blob.data)
 
 
 # Which layers
@@ -159,7 +188,7 @@ def encapsulate_tree(
 def _draft_layers(
     repository: CommitObjects, commit: CommitTree, options: EncapsulateOptions, progress: Progress
 ) -> list[_Draft]:
-    more = (options.compressor.media_type, options.compressor.options())
+    more = _compression(options)
     attributes = encapsulated.parent_attributes(commit.directories)
 
     def chunk(identifier: str, name: str, objects: tuple[PlannedObject, ...]) -> _Draft:
@@ -167,7 +196,7 @@ def _draft_layers(
         recipe = partial(encapsulated.recipe, objects, parents, options.layout, *more)
         return _Draft(identifier, name, objects, parents, recipe)
 
-    first = _first_layer(repository, commit, options, more)
+    first = _first_layer(repository, commit, options, has_content=options.contentmeta is None)
     chunks = []
     if options.contentmeta is not None:
         plan = plan_layers(options.contentmeta, commit, unmapped=options.unmapped)
@@ -179,18 +208,20 @@ def _draft_layers(
 
 
 def _first_layer(
-    repository: CommitObjects,
-    commit: CommitTree,
-    options: EncapsulateOptions,
-    more: tuple[str, ...],
+    repository: CommitObjects, commit: CommitTree, options: EncapsulateOptions, *, has_content: bool
 ) -> _Draft:
-    objects = plan_one_layer(commit) if options.contentmeta is None else ()
+    objects = plan_one_layer(commit) if has_content else ()
     detached = repository.read_detached_metadata(commit.checksum)
-    content = "with content" if options.contentmeta is None else "without content"
-    recipe = partial(encapsulated.ostree_layer_recipe, commit, detached, options.layout, content, *more)
+    more = ("with content" if has_content else "without content", *_compression(options))
+    recipe = partial(encapsulated.ostree_layer_recipe, commit, detached, options.layout, *more)
     history = encapsulated_config.ostree_layer_history(commit)
     # No parents: layer 0 has every directory already.
     return _Draft(history, "", objects, {}, recipe, replace(commit, files=()))
+
+
+def _compression(options: EncapsulateOptions) -> tuple[str, str]:
+    """What decides a blob's bytes beside its layer's."""
+    return options.compressor.media_type, options.compressor.options()
 
 
 def _warn_about(empty_layers: tuple[str, ...], unknown_objects: int, progress: Progress) -> None:
@@ -209,6 +240,7 @@ def _write_layers(
     destination: Destination,
     options: EncapsulateOptions,
     previous: PreviousImage,
+    first: Callable[[], tuple[LayerBytes, bytes]] | None,
     jobs: int,
     progress: Progress,
 ) -> list[LayerReport]:
@@ -218,16 +250,23 @@ def _write_layers(
         for position, draft in enumerate(drafts)
         if previous.has_recipes and (found := previous.by_recipe(draft.recipe, media_type)) is not None
     }
-    to_write = [draft for position, draft in enumerate(drafts) if position not in reused]
+    begun = 0 if first is None else 1
+    to_write = [draft for position, draft in enumerate(drafts) if position >= begun and position not in reused]
     known = previous.diff_ids(media_type)
-    written = iter(_write_drafts(repository, to_write, destination.blobs, options, known, jobs, progress))
+    written = _write_drafts(repository, to_write, destination.blobs, options, known, jobs, progress)
+    if first is not None:
+        layer, blob = first()
+        if layer.blob is not None:
+            destination.blobs.write(blob)
+        written.insert(0, layer)
+    in_order = iter(written)
     reports = []
     for position, draft in enumerate(drafts):
         if position in reused:
             diff_id, descriptor = reused[position]
             reports.append(_report(draft, diff_id, descriptor, None, SAME_RECIPE))
         else:
-            reports.append(_report_written(draft, next(written), previous, media_type))
+            reports.append(_report_written(draft, next(in_order), previous, media_type))
     taken_over = [report.layer.descriptor for report in reports if report.how != BUILT]
     if previous.store is not None and taken_over:
         take_over(taken_over, previous.store, destination, jobs, progress, whole=previous.whole())
@@ -246,17 +285,7 @@ def _write_drafts(
     weights = [_weight(repository, draft) for draft in drafts]
     total = sum(weights)
     units = [
-        LayerUnit(
-            repository.part(draft.objects, has_metadata=draft.tree is not None),
-            options.layout,
-            options.compressor,
-            blobs,
-            draft.objects,
-            draft.parents,
-            known,
-            threads_for(weight, total, jobs),
-            draft.tree,
-        )
+        _unit(repository, draft, blobs, options, known, threads_for(weight, total, jobs))
         for draft, weight in zip(drafts, weights, strict=True)
     ]
     if units:
@@ -272,6 +301,27 @@ def _write_drafts(
     return list(written)
 
 
+def _unit(
+    repository: CommitObjects,
+    draft: _Draft,
+    blobs: BlobDirectory | None,
+    options: EncapsulateOptions,
+    known: frozenset[Digest],
+    threads: int,
+) -> LayerUnit:
+    return LayerUnit(
+        repository.part(draft.objects, has_metadata=draft.tree is not None),
+        options.layout,
+        options.compressor,
+        blobs,
+        draft.objects,
+        draft.parents,
+        known,
+        threads,
+        draft.tree,
+    )
+
+
 def _weight(repository: CommitObjects, draft: _Draft) -> int:
     """About how many bytes the layer's tar will have."""
     return sum(repository.estimated_size(item.checksum) + _TAR_BYTES_PER_OBJECT for item in draft.objects)
@@ -279,6 +329,11 @@ def _weight(repository: CommitObjects, draft: _Draft) -> int:
 
 def write_unit(unit: LayerUnit) -> LayerBytes:
     """The work unit's function."""
+    assert unit.blobs is not None
+    return _write(unit, unit.blobs.create)
+
+
+def _write(unit: LayerUnit, create_blob: Callable[[], BlobWriter | BlobInMemory]) -> LayerBytes:
     with unit.part.opened() as objects:
 
         def blocks() -> Iterator[bytes]:
@@ -286,7 +341,7 @@ def write_unit(unit: LayerUnit) -> LayerBytes:
                 parallel.advance(len(block))
                 yield block
 
-        return write_layer(blocks, unit.compressor, unit.blobs.create, known=unit.known, threads=unit.threads)
+        return write_layer(blocks, unit.compressor, create_blob, known=unit.known, threads=unit.threads)
 
 
 def _members(unit: LayerUnit, objects: Objects) -> Iterator[TarMember]:

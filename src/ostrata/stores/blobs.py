@@ -147,6 +147,29 @@ class BlobWriter:
         return digest, self._size
 
 
+class BlobInMemory:
+    """A small blob on its way, like a `BlobWriter`'s; `data` has its bytes."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+
+    def __enter__(self) -> BlobInMemory:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """See `BlobWriter`."""
+        self.data += data
+
+    def complete(self) -> tuple[Digest, int]:
+        """See `BlobWriter`."""
+        return Digest.of(bytes(self.data)), len(self.data)
+
+
 def read_blob(store: BlobStore, digest: Digest, limit: int) -> bytes:
     """A whole blob, verified. Raises: NotFoundError, DigestMismatchError; LimitError beyond `limit` bytes."""
     with within(f"blob {digest}"):

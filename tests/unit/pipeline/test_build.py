@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ostrata.errors import AccessError, DigestMismatchError, MalformedError, PlanError, UnsupportedError
+from ostrata.formats import encapsulated
 from ostrata.formats.encapsulated import Layout
 from ostrata.formats.encapsulated_config import ConfigOptions
 from ostrata.layers.compressors import compressor
@@ -20,6 +21,7 @@ from ostrata.model.component import Component
 from ostrata.model.component_map import ComponentMap, MapRule
 from ostrata.model.digest import Digest
 from ostrata.model.history import History
+from ostrata.pipeline import build as pipeline_build
 from ostrata.pipeline import build_commit
 from ostrata.pipeline.build import (
     BuildOptions,
@@ -388,6 +390,27 @@ def test_a_build_whose_plan_fails_leaves_no_trace(tmp_path: Path, jobs: int) -> 
     with pytest.raises(PlanError, match="at least 2 layers"):
         build(packaged(tmp_path / "tree"), f"oci:{tmp_path}/image", plan=replace(PLAN, max_layers=1), jobs=jobs)
     assert not (tmp_path / "image").exists()
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_first_layer_that_cannot_be_made_fails_the_build(
+    tmp_path: Path, jobs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise AccessError("no such thing")
+
+    monkeypatch.setattr(encapsulated, "ostree_layer", fails)
+    with pytest.raises(AccessError, match="no such thing"):
+        build(packaged(tmp_path / "tree"), f"oci:{tmp_path}/image", plan=PLAN, jobs=jobs)
+
+
+def test_a_first_layer_too_large_for_memory_is_written_with_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = packaged(tmp_path / "tree")
+    small = build(tree, f"oci:{tmp_path}/small", plan=PLAN, jobs=2)
+    monkeypatch.setattr(pipeline_build, "MAX_IN_MEMORY", 0)
+    assert digest(build(tree, f"oci:{tmp_path}/large", plan=PLAN, jobs=2)) == digest(small)
 
 
 def test_a_package_database_in_var_is_read_though_var_is_kept_out(tmp_path: Path) -> None:
