@@ -303,7 +303,7 @@ def _check(fitted: FittedTree) -> None:
 
 def _not_utf8(tree: Tree) -> Iterator[tuple[str, str]]:
     for path, entry in tree:
-        if not is_utf8(path):
+        if not path.isascii() and not is_utf8(path):
             yield path, "its name is not UTF-8"
         elif isinstance(entry, Symlink) and not is_utf8(entry.target):
             yield path, "its target is not UTF-8"

@@ -39,8 +39,9 @@ VERSION = 2
 TICKS = 2_000_000_000
 """Nanoseconds."""
 
-_LINE = re.compile(r"^(\S+) ((?:[-+] \d+ [0-9a-f]{32} )?[0-9a-f]{64})$", re.MULTILINE)
+_CHECKSUMS = re.compile("[0-9a-f]*")
 _CHECKSUM = 64
+_MARKS = ("- ", "+ ")
 _BLOB = "blob:"
 _ALL_USERS = ["0", "0", str((1 << 32) - 1)]
 _CAP_SYS_ADMIN = 21
@@ -94,7 +95,15 @@ class BuildCache:
                     found[path] = value[-_CHECKSUM:]
                 else:
                     self._missed.add(entry.content)
+        if _CHECKSUMS.fullmatch("".join(found.values())) is None:
+            return self._forget(tree)
         return found
+
+    def _forget(self, tree: Tree) -> dict[str, str]:
+        """A cache in which anything is damaged tells nothing."""
+        self._known, self._files = {}, {}
+        self._missed = {entry.content for _, entry in tree if isinstance(entry, RegularFile)}
+        return {}
 
     def is_whole(self, store: BlobStore, descriptor: Descriptor) -> bool:
         """Is the blob in `store` known to be what its descriptor says?"""
@@ -177,7 +186,10 @@ def _read(path: str) -> dict[str, str]:
         text = read_limited(path, MAX_CACHE).decode("ascii", "replace")
     if text and not text.startswith(HEAD):
         raise UnsupportedError("expected a cache of checksums, found something else")
-    return dict(_LINE.findall(text)) if text.startswith(_head()) else {}
+    if not text.startswith(_head()):
+        return {}
+    lines = (line.partition(" ") for line in text.split("\n")[1:])
+    return {key: value for key, _, value in lines if len(value) == _CHECKSUM or value.startswith(_MARKS)}
 
 
 def _is_telling(state: str, limit: int) -> bool:
