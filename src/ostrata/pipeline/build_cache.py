@@ -30,7 +30,7 @@ from ostrata.model.tree import Attributes, RegularFile, Tree
 from ostrata.protocols import BlobDirectory, BlobStore
 from ostrata.sources.contents import DirectoryAt, MadeAt, SourceAt, is_made
 from ostrata.sources.directory import split_key
-from ostrata.stores.files import TemporaryFile, read_limited
+from ostrata.stores.files import TemporaryFile, read_limited, write_all
 
 MAX_CACHE = 1 << 30
 HEAD = "ostrata checksums "
@@ -42,6 +42,8 @@ TICKS = 2_000_000_000
 _CHECKSUMS = re.compile("[0-9a-f]*")
 _CHECKSUM = 64
 _MARKS = ("- ", "+ ")
+_STALE = 1 / 8
+"""The share of lines of no more use with which a cache is not written anew: what is new is added."""
 _BLOB = "blob:"
 _ALL_USERS = ["0", "0", str((1 << 32) - 1)]
 _CAP_SYS_ADMIN = 21
@@ -134,7 +136,7 @@ class BuildCache:
                 self._blobs[key] = digest.encoded
 
     def write(self) -> None:
-        """Write what was kept, and nothing else; nothing before files were, and without blobs those that were known.
+        """Write what was kept, and little else; nothing before files were, and without blobs those that were known.
 
         Raises: AccessError.
         """
@@ -142,10 +144,14 @@ class BuildCache:
         kept = blobs | self._files
         if self._path is None or not self._is_complete or kept == self._known:
             return
-        lines = "".join([f"{key} {value}\n" for key, value in kept.items()])
-        with within(escape(self._path)), TemporaryFile(os.path.dirname(self._path)) as file:
-            file.write(f"{_head()}{lines}".encode("ascii"))
-            file.publish(os.path.basename(self._path))
+        new = {key: value for key, value in kept.items() if self._known.get(key) != value}
+        with within(escape(self._path)):
+            if self._known and len(self._known) + len(new) - len(kept) <= len(kept) * _STALE:
+                _append(self._path, new)
+                return
+            with TemporaryFile(os.path.dirname(self._path)) as file:
+                file.write(f"{_head()}{_lines(kept)}".encode("ascii"))
+                file.publish(os.path.basename(self._path))
 
     def _object_key(self, entry: RegularFile) -> str:
         attributes = entry.attributes
@@ -157,6 +163,19 @@ class BuildCache:
         header = FileHeader(Attributes(attributes.mode, attributes.uid, attributes.gid, attributes.xattrs))
         key = hashlib.sha256(ostree.encode_file_header(header)).hexdigest()[:32]
         return self._header_keys.setdefault(id(attributes), (attributes, key))
+
+
+def _lines(kept: Mapping[str, str]) -> str:
+    return "".join([f"{key} {value}\n" for key, value in kept.items()])
+
+
+def _append(path: str, new: Mapping[str, str]) -> None:
+    """Of two lines with one key the last counts. One that is cut says nothing, and ends where the next one begins."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+    try:
+        write_all(descriptor, f"\n{_lines(new)}".encode("ascii"))
+    finally:
+        os.close(descriptor)
 
 
 def _is_in(path: str, directory: str) -> bool:

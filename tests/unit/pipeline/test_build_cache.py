@@ -116,6 +116,24 @@ def test_nothing_new_is_not_written(cache: Path) -> None:
     assert os.stat(cache).st_ino != before
 
 
+def test_a_few_new_files_are_added_and_many_old_ones_dropped(cache: Path) -> None:
+    many = {f"{number}": file(number) for number in range(1, 33)}
+    keep(cache, many)
+    before = cache.read_bytes()
+    changed = {**many, "1": file(99)}
+    keep(cache, changed)
+    assert cache.read_bytes().startswith(before)
+    assert opened(cache).find_files(Tree(dict(changed))) == dict.fromkeys(changed, SUM)
+    with cache.open("ab") as added:
+        added.write(b"cut off in the mid")  # the machine went down
+    keep(cache, {**changed, "2": file(98)})
+    assert (find(opened(cache), file(98)), find(opened(cache), file(99))) == (SUM, SUM)
+    few = {"a": file(98), "b": file(99)}
+    keep(cache, few)
+    assert cache.read_text().count("\n") == 3
+    assert opened(cache).find_files(Tree(dict(few))) == dict.fromkeys(few, SUM)
+
+
 @pytest.mark.parametrize(
     "damage",
     [
