@@ -250,15 +250,15 @@ def _write_layers(
         for position, draft in enumerate(drafts)
         if previous.has_recipes and (found := previous.by_recipe(draft.recipe, media_type)) is not None
     }
-    begun = 0 if first is None else 1
-    to_write = [draft for position, draft in enumerate(drafts) if position >= begun and position not in reused]
-    known = previous.diff_ids(media_type)
-    written = _write_drafts(repository, to_write, destination.blobs, options, known, jobs, progress)
-    if first is not None:
+    written = []
+    if first is not None:  # asked for at once: who has made it holds what this process had in memory then
         layer, blob = first()
         if layer.blob is not None:
             destination.blobs.write(blob)
-        written.insert(0, layer)
+        written.append(layer)
+    to_write = [draft for position, draft in enumerate(drafts) if position not in reused][len(written) :]
+    known = previous.diff_ids(media_type)
+    written += _write_drafts(repository, to_write, destination.blobs, options, known, jobs, progress)
     in_order = iter(written)
     reports = []
     for position, draft in enumerate(drafts):
