@@ -1,7 +1,7 @@
 """What a build of a directory keeps for the next one, in a file, so that what has not changed is not read again.
 
-Of each file a line: its state (see `sources.directory`), whether it has extended attributes (``+`` or ``-``), its size,
-what its object's header hashes to, and the object's checksum. The kernel sets the time of change, which is part of the
+Of each file a line: its state (see `sources.directory`), whether it has extended attributes (``+`` or ``-``), what its
+object's header hashes to, and the object's checksum. The kernel sets the time of change, which is part of the
 state, whenever content or attributes change. A file that was changed less than two seconds before the cache was opened
 is not kept: it could change once more in the same tick of the file system's clock, and nobody could tell. That clock is
 asked by making a file. Nor is a file kept whose time of change is in whole seconds: images of file systems (squashfs,
@@ -35,13 +35,15 @@ from ostrata.stores.files import TemporaryFile, read_limited, write_all
 MAX_CACHE = 1 << 30
 HEAD = "ostrata checksums "
 """How a cache begins, of any version; a file that begins otherwise is not touched."""
-VERSION = 2
+VERSION = 3
 TICKS = 2_000_000_000
 """Nanoseconds."""
 
 _CHECKSUMS = re.compile("[0-9a-f]*")
 _CHECKSUM = 64
+_HEADER = 32
 _MARKS = ("- ", "+ ")
+_FILE = len("- ") + _HEADER + len(" ") + _CHECKSUM
 _STALE = 1 / 8
 """The share of lines of no more use with which a cache is not written anew: what is new is added."""
 _BLOB = "blob:"
@@ -58,9 +60,10 @@ class BuildCache:
     def __init__(self, path: str | None = None, source: str | None = None) -> None:
         self._path = None if path is None else os.path.realpath(path)
         self._known: dict[str, str] = {}
-        self._files: dict[str, str] = {}
+        self._found: list[str] = []
+        self._new: dict[str, str] = {}
         self._missed: set[str] = set()
-        self._header_keys: dict[int, tuple[Attributes, str]] = {}
+        self._headers: dict[int, tuple[Attributes, str]] = {}
         self._blobs: dict[str, str] = {}
         self._blob_keys: dict[Digest, str | None] = {}
         self._is_complete = False
@@ -90,11 +93,13 @@ class BuildCache:
             return found
         for path, entry in tree:
             if isinstance(entry, RegularFile):
+                attributes = entry.attributes
+                _, header = self._headers.get(id(attributes)) or self._hash_header(attributes)
                 state = entry.content.partition("/")[0]
                 value = self._known.get(state)
-                if value is not None and value[2 : -_CHECKSUM - 1] == self._object_key(entry):
-                    self._files[state] = value
+                if value is not None and value[2 : 2 + _HEADER] == header:
                     found[path] = value[-_CHECKSUM:]
+                    self._found.append(state)
                 else:
                     self._missed.add(entry.content)
         if _CHECKSUMS.fullmatch("".join(found.values())) is None:
@@ -103,7 +108,7 @@ class BuildCache:
 
     def _forget(self, tree: Tree) -> dict[str, str]:
         """A cache in which anything is damaged tells nothing."""
-        self._known, self._files = {}, {}
+        self._known, self._found = {}, []
         self._missed = {entry.content for _, entry in tree if isinstance(entry, RegularFile)}
         return {}
 
@@ -124,7 +129,8 @@ class BuildCache:
                 state = split_key(entry.content)[0]
                 if state in self._known or _is_telling(state, self._limit):
                     mark = "-" if entry.content in bare else "+"
-                    self._files[state] = f"{mark} {self._object_key(entry)} {checksums[path]}"
+                    _, header = self._hash_header(entry.attributes)
+                    self._new[state] = f"{mark} {header} {checksums[path]}"
 
     def keep_blobs(self, blobs: BlobDirectory, digests: Iterable[Digest]) -> None:
         """Keep these blobs, which are whole. One that `is_whole` was asked of must be as it was then."""
@@ -140,29 +146,27 @@ class BuildCache:
 
         Raises: AccessError.
         """
-        blobs = self._blobs or {key: value for key, value in self._known.items() if key.startswith(_BLOB)}
-        kept = blobs | self._files
-        if self._path is None or not self._is_complete or kept == self._known:
+        if self._path is None or not self._is_complete:
             return
-        new = {key: value for key, value in kept.items() if self._known.get(key) != value}
+        blobs = self._blobs or {key: value for key, value in self._known.items() if key.startswith(_BLOB)}
+        new = {key: value for key, value in (blobs | self._new).items() if self._known.get(key) != value}
+        kept = {*self._found, *self._new, *blobs}
+        if not new and len(kept) == len(self._known):
+            return
         with within(escape(self._path)):
-            if self._known and len(self._known) + len(new) - len(kept) <= len(kept) * _STALE:
+            if self._known and len(self._known.keys() - kept) <= len(kept) * _STALE:
                 _append(self._path, new)
                 return
             with TemporaryFile(os.path.dirname(self._path)) as file:
-                file.write(f"{_head()}{_lines(kept)}".encode("ascii"))
+                lines = _lines({key: new.get(key) or self._known[key] for key in kept})
+                file.write(f"{_head()}{lines}".encode("ascii"))
                 file.publish(os.path.basename(self._path))
 
-    def _object_key(self, entry: RegularFile) -> str:
-        attributes = entry.attributes
-        _, key = self._header_keys.get(id(attributes)) or self._make_header_key(attributes)
-        return f"{entry.size} {key}"
-
-    def _make_header_key(self, attributes: Attributes) -> tuple[Attributes, str]:
-        """By identity, since many files have the very same attributes, which stay where they are as long as the key."""
+    def _hash_header(self, attributes: Attributes) -> tuple[Attributes, str]:
+        """By identity, since many files have the very same attributes, which stay where they are as long as the hash."""
         header = FileHeader(Attributes(attributes.mode, attributes.uid, attributes.gid, attributes.xattrs))
-        key = hashlib.sha256(ostree.encode_file_header(header)).hexdigest()[:32]
-        return self._header_keys.setdefault(id(attributes), (attributes, key))
+        hashed = hashlib.sha256(ostree.encode_file_header(header)).hexdigest()[:_HEADER]
+        return self._headers.setdefault(id(attributes), (attributes, hashed))
 
 
 def _lines(kept: Mapping[str, str]) -> str:
@@ -208,12 +212,16 @@ def _read(path: str) -> dict[str, str]:
     if not text.startswith(_head()):
         return {}
     lines = (line.partition(" ") for line in text.split("\n")[1:])
-    return {key: value for key, _, value in lines if len(value) == _CHECKSUM or value.startswith(_MARKS)}
+    return {key: value for key, _, value in lines if len(value) == _CHECKSUM or _is_file(value)}
+
+
+def _is_file(value: str) -> bool:
+    return len(value) == _FILE and value.startswith(_MARKS)
 
 
 def _is_telling(state: str, limit: int) -> bool:
     """Will the state be another one whenever the file is?"""
-    modified, changed = (int(time, 16) for time in state.split(":")[2:])
+    modified, changed = (int(time, 16) for time in state.split(":")[3:])
     return max(modified, changed) < limit and changed % 1_000_000_000 != 0
 
 

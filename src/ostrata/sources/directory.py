@@ -4,8 +4,8 @@
 targets that are not UTF-8 are entries, empty extended attributes are kept, and devices, FIFOs and sockets are listed
 apart. Every open is relative to a directory's descriptor and follows no symlink.
 
-A file's content key is its device and inode, the times that tell of changes, and its first path: equal for hard links,
-not for twins, since no file is read for the tree. With several jobs the upper directories are read first, and workers
+A file's content key is its device, inode and size, the times that tell of changes, and its first path: equal for hard
+links, not for twins, since no file is read for the tree. With several jobs the upper directories are read first, and workers
 read what is below them.
 `hash_contents` reads files, side by side, and tells what is in them.
 """
@@ -286,7 +286,7 @@ class _Joined:
 
 def file_state(status: os.stat_result) -> str:
     """Equal for hard links, and another one for a file that was changed or replaced."""
-    return f"{status.st_dev:x}:{status.st_ino:x}:{status.st_mtime_ns:x}:{status.st_ctime_ns:x}"
+    return f"{status.st_dev:x}:{status.st_ino:x}:{status.st_size:x}:{status.st_mtime_ns:x}:{status.st_ctime_ns:x}"
 
 
 def split_key(content: str) -> tuple[str, str]:
@@ -298,7 +298,7 @@ def split_key(content: str) -> tuple[str, str]:
 def _read_file(reader: TreeReader, name: str, entry: RegularFile) -> Iterator[memoryview]:
     descriptor, status = reader.open_file(name)
     try:
-        if file_state(status) != split_key(entry.content)[0] or status.st_size != entry.size:
+        if file_state(status) != split_key(entry.content)[0]:
             raise changed()
         yield from read_blocks(descriptor, status)
     finally:

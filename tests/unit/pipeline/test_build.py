@@ -458,7 +458,7 @@ def age(tree: Path) -> None:
 def test_a_file_that_was_changed_just_now_is_not_kept(tmp_path: Path) -> None:
     build(packaged(tmp_path / "tree"), f"oci:{tmp_path}/first", cache=str(tmp_path / "cache"))
     head, *lines = (tmp_path / "cache").read_text().splitlines()
-    assert head.startswith(f"ostrata checksums 2 of user {os.geteuid()} with")
+    assert head.startswith(f"ostrata checksums 3 of user {os.geteuid()} with")
     assert lines
     assert all(line.startswith("blob:") for line in lines)
 

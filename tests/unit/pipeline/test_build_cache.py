@@ -24,8 +24,8 @@ NOTHING = Tree({})
 SUM = "0123456789abcdef" * 4
 
 
-def state(inode: int, *, modified: int = OLD, changed: int = OLD) -> str:
-    return f"fe00:{inode:x}:{modified:x}:{changed:x}"
+def state(inode: int, *, size: int = 5, modified: int = OLD, changed: int = OLD) -> str:
+    return f"fe00:{inode:x}:{size:x}:{modified:x}:{changed:x}"
 
 
 def file(inode: int, attributes: Attributes = PLAIN) -> RegularFile:
@@ -63,7 +63,7 @@ def test_a_file_is_known_by_state_size_and_attributes(cache: Path) -> None:
     assert find(known, replace(entry, content=f"{state(1)}/elsewhere")) == SUM  # the path is no part of it
     assert find(known, replace(entry, attributes=Attributes(0o644, mtime=7))) == SUM  # nor is a time of the entry
     for other in (
-        replace(entry, size=6),
+        replace(entry, content=f"{state(1, size=6)}/f", size=6),
         replace(entry, content=file(2).content),
         replace(entry, content=f"{state(1, changed=OLD + 1)}/f"),
         replace(entry, content=f"{state(1, modified=OLD + 1)}/f"),
@@ -141,7 +141,7 @@ def test_a_few_new_files_are_added_and_many_old_ones_dropped(cache: Path) -> Non
         lambda text: text.replace(SUM, SUM.upper()),
         lambda text: text.replace(SUM, SUM[1:]),
         lambda text: text.replace(" - ", " ? "),
-        lambda text: text.replace("checksums 2", "checksums 1"),
+        lambda text: text.replace("checksums 3", "checksums 2"),
         lambda text: text.replace(f"of user {os.geteuid()}", "of user 4711"),
         lambda text: text.replace(" with", " whatever", 1),
         lambda text: text.replace("\n", "\r\n"),
