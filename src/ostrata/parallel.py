@@ -19,22 +19,30 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
 from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
+from multiprocessing.reduction import ForkingPickler
 from multiprocessing.sharedctypes import Synchronized
+from traceback import format_exc
 from typing import Any, TypeVar
 
-from ostrata.errors import AccessError
+from ostrata.errors import AccessError, OstrataError
 
 Unit = TypeVar("Unit")
 Result = TypeVar("Result")
 
 POLL_SECONDS = 0.2
+
+_AHEAD = 8
+"""Units that a worker may have at once: while it does one, it must not wait until the next one is sent."""
+_WAITING = 32 << 10
+"""Bytes of the units that a worker has at once; a pipe takes as many and more."""
 
 _counter: Synchronized[int] | None = None
 _inline_advance: Callable[[int], None] | None = None
@@ -92,8 +100,8 @@ def run(
             meanwhile()
         yield from _run_in_line(function, units, on_advance, shared)
         return
-    with WorkerPool(min(jobs, count), shared) as pool:
-        yield from pool.run(function, units, weights=weights, on_advance=on_advance, meanwhile=meanwhile)
+    with _Workers(min(jobs, count), shared) as workers:
+        yield from workers.results(_messages(function, units, weights, jobs), on_advance, meanwhile)
 
 
 @contextmanager
@@ -111,7 +119,7 @@ def aside(
         return
     context = _process_context()
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_answer, args=(sender, receiver, function, unit))
+    process = context.Process(target=_answer_aside, args=(sender, receiver, function, unit))
     with receiver:
         with sender, _told_later():
             process.start()
@@ -135,24 +143,10 @@ def _told_later() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _answer(sender: Connection, receiver: Connection, function: Callable[[Unit], Result], unit: Unit) -> None:
+def _answer_aside(sender: Connection, receiver: Connection, function: Callable[[Unit], Result], unit: Unit) -> None:
     receiver.close()
     _initialise_worker(None, None)
-    try:
-        answer: tuple[Result | None, Exception | None] = function(unit), None
-    except Exception as error:
-        answer = None, error
-    sender.send(answer)
-
-
-def _received(receiver: Connection) -> Any:
-    try:
-        result, error = receiver.recv()
-    except EOFError:
-        raise _was_killed() from None
-    if error is not None:
-        raise error
-    return result
+    sender.send_bytes(_answer(function, unit))
 
 
 def _was_killed() -> AccessError:
@@ -172,69 +166,139 @@ def _run_in_line(
         yield result
 
 
-class WorkerPool:
-    """Worker processes that outlive one `run`; a context manager."""
+@dataclass(slots=True)
+class _Message:
+    """A unit on its way: `number` tells its place, `ahead` how many units a worker may have with it."""
 
-    def __init__(self, jobs: int, shared: Any = None) -> None:
+    number: int
+    data: memoryview
+    ahead: int
+
+
+def _messages(
+    function: Callable[[Unit], Result], units: Iterable[Unit], weights: Sequence[int] | None, jobs: int
+) -> Iterator[_Message]:
+    """The units in the order in which they are to start.
+
+    While there are plenty and none is known to be heavy, workers get some ahead; otherwise one could wait for a slow
+    one while another worker has nothing to do.
+    """
+    numbered: Iterable[tuple[int, Unit]] = enumerate(units)
+    if weights is not None:
+        numbered = sorted(numbered, key=lambda item: -weights[item[0]])
+    last = len(units) - _AHEAD * jobs if isinstance(units, Sequence) else None
+    for number, unit in numbered:
+        ahead = _AHEAD if weights is None and (last is None or number < last) else 1
+        yield _Message(number, ForkingPickler.dumps((function, unit)), ahead)
+
+
+@dataclass(slots=True)
+class _Worker:
+    """A worker process, the way to it, and of each unit that it has the number and size, in order."""
+
+    process: BaseProcess
+    connection: Connection
+    units: deque[tuple[int, int]] = field(default_factory=deque)
+
+    def has_room(self, message: _Message) -> bool:
+        """Whoever sends more than fits in the way would wait for a worker that waits for its result to be taken."""
+        waiting = len(message.data) + sum(size for _, size in self.units)
+        return not self.units or (len(self.units) < message.ahead and waiting <= _WAITING)
+
+    def give(self, message: _Message) -> None:
+        try:
+            self.connection.send_bytes(message.data)
+        except ConnectionError:
+            raise _was_killed() from None
+        self.units.append((message.number, len(message.data)))
+
+    def take(self) -> tuple[int, Any]:
+        """The first of its units' number and result."""
+        number, _ = self.units.popleft()
+        return number, _received(self.connection)
+
+
+class _Workers:
+    """The worker processes of one run; a context manager.
+
+    One thread serves them all, over a pipe to each. A second one would have to ask for the interpreter at every piece
+    of a large result, and workers would wait for that; a lock could be left behind by a worker that was killed.
+    """
+
+    def __init__(self, jobs: int, shared: Any) -> None:
         self._context = _process_context()
         self._counter: Synchronized[int] = self._context.Value("Q", 0)
         self._seen = 0
-        self._others = set(multiprocessing.active_children())
-        self._executor: Executor = ProcessPoolExecutor(
-            max_workers=jobs,
-            mp_context=self._context,
-            initializer=_initialise_worker,
-            initargs=(self._counter, shared),
-        )
+        self._jobs = jobs
+        self._shared = shared
+        self._workers: list[_Worker] = []
 
-    def __enter__(self) -> WorkerPool:
+    def __enter__(self) -> _Workers:
+        try:
+            for _ in range(self._jobs):
+                self._start()
+        except BaseException:
+            self._terminate()
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
             self._terminate()
-        self._executor.shutdown(wait=True, cancel_futures=True)
+            return
+        for worker in self._workers:
+            with suppress(ConnectionError):
+                worker.connection.send(None)
+        self._join()
 
-    def run(
+    def _start(self) -> None:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=_serve, args=(theirs, self._counter, self._shared))
+        with theirs, _told_later():
+            process.start()
+        self._workers.append(_Worker(process, ours))
+
+    def _terminate(self) -> None:
+        for worker in self._workers:
+            worker.process.terminate()
+        self._join()
+
+    def _join(self) -> None:
+        for worker in self._workers:
+            worker.process.join()
+            worker.connection.close()
+
+    def results(
         self,
-        function: Callable[[Unit], Result],
-        units: Iterable[Unit],
-        *,
-        weights: Sequence[int] | None = None,
-        on_advance: Callable[[int], None] | None = None,
-        meanwhile: Callable[[], None] | None = None,
-    ) -> Iterator[Result]:
-        """See the module's `run`."""
-        numbered: Iterable[tuple[int, Unit]] = enumerate(units)
-        if weights is not None:
-            numbered = sorted(numbered, key=lambda item: -weights[item[0]])
-        futures: dict[Future[Result], int] = {}
-        try:
-            for index, unit in numbered:
-                with _told_later():
-                    futures[self._executor.submit(function, unit)] = index
-            if meanwhile is not None:
-                meanwhile()
-            yield from self._in_order(futures, on_advance)
-        except BrokenProcessPool as error:
-            raise _was_killed() from error
-
-    def _in_order(
-        self, futures: dict[Future[Result], int], on_advance: Callable[[int], None] | None
-    ) -> Iterator[Result]:
-        pending = set(futures)
-        finished: list[tuple[int, Result]] = []
+        messages: Iterator[_Message],
+        on_advance: Callable[[int], None] | None,
+        meanwhile: Callable[[], None] | None,
+    ) -> Iterator[Any]:
+        """Of all units, in their order."""
+        finished: list[tuple[int, Any]] = []
         position = 0
-        while pending:
-            done, pending = wait(pending, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
+        following = self._give(next(messages, None), messages)
+        if meanwhile is not None:
+            meanwhile()
+        while busy := {worker.connection: worker for worker in self._workers if worker.units}:
+            for connection in wait_for(list(busy), POLL_SECONDS):
+                heapq.heappush(finished, busy[connection].take())  # type: ignore[index]
+                following = self._give(following, messages)
             self._report(on_advance)
-            for future in done:
-                # A future's result is taken out at once: what it holds can be large.
-                heapq.heappush(finished, (futures.pop(future), future.result()))
             while finished and finished[0][0] == position:
                 yield heapq.heappop(finished)[1]
                 position += 1
         self._report(on_advance)
+
+    def _give(self, message: _Message | None, messages: Iterator[_Message]) -> _Message | None:
+        """This unit and the next ones to whoever has room. Returns the first that nobody has."""
+        while message is not None:
+            worker = min(self._workers, key=lambda worker: len(worker.units))
+            if not worker.has_room(message):
+                break
+            worker.give(message)
+            message = next(messages, None)
+        return message
 
     def _report(self, on_advance: Callable[[int], None] | None) -> None:
         now = self._counter.value
@@ -242,12 +306,33 @@ class WorkerPool:
             on_advance(now - self._seen)
         self._seen = now
 
-    def _terminate(self) -> None:
-        for process in set(multiprocessing.active_children()) - self._others:
-            process.terminate()
-        # One may end within sending its result: who reads it waits for the rest as long as somebody could write it.
-        if (results := getattr(self._executor, "_result_queue", None)) is not None:
-            results._writer.close()
+
+def _serve(connection: Connection, counter: Synchronized[int], value: Any) -> None:
+    """What a worker does: one unit after another, until there is None."""
+    _initialise_worker(counter, value)
+    with suppress(EOFError, ConnectionError):
+        while (work := connection.recv()) is not None:
+            connection.send_bytes(_answer(*work))
+
+
+def _answer(function: Callable[[Unit], Result], unit: Unit) -> memoryview:
+    """The result and no failure, or the other way round. A failure that is a mistake of ours tells where it was."""
+    try:
+        return ForkingPickler.dumps((function(unit), None))
+    except Exception as error:
+        if not isinstance(error, OstrataError):
+            error.add_note(f"in a worker process:\n{format_exc()}")
+        return ForkingPickler.dumps((None, error))
+
+
+def _received(connection: Connection) -> Any:
+    try:
+        result, error = connection.recv()
+    except (EOFError, ConnectionError):
+        raise _was_killed() from None
+    if error is not None:
+        raise error
+    return result
 
 
 def _process_context() -> Any:

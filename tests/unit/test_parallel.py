@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -58,6 +60,59 @@ def test_units_have_in_common_what_is_shared(jobs: int) -> None:
     assert parallel.shared() is None
 
 
+def lengths(pair: tuple[bytes, int]) -> bytes:
+    return bytes(len(pair[0]) + pair[1])
+
+
+@pytest.mark.parametrize("size", [0, 3_000, 20_000, 3_000_000])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_units_and_results_of_any_size_pass_each_other(size: int, weighted: bool) -> None:
+    """Neither side may wait for the other to take what does not fit in the pipe."""
+    units = [(bytes(size), number * 10_000) for number in range(40)]
+    weights = [number for _, number in units] if weighted else None
+    found = [len(result) for result in parallel.run(lengths, units, jobs=2, weights=weights)]
+    assert found == [size + number for _, number in units]
+
+
+def test_units_are_made_while_others_run() -> None:
+    """Nobody waits until the last unit of a long row has been made."""
+    made: list[int] = []
+
+    def numbers() -> Iterator[int]:
+        for number in range(1000):
+            made.append(number)
+            yield number
+
+    results = parallel.run(abs, numbers(), jobs=2)
+    assert next(results) == 0
+    assert len(made) < 1000
+    assert list(results) == list(range(1, 1000))
+
+
+def sleep_first(unit: tuple[int, float]) -> int:
+    time.sleep(unit[1])
+    return os.getpid()
+
+
+def test_a_heavy_unit_keeps_no_other_one_waiting() -> None:
+    """Those behind it are done by the other worker, and not kept ahead for the one that is busy."""
+    units = [(0, 1.5), (1, 0.0), (2, 0.0), (3, 0.0), (4, 0.0)]
+    busy, *others = parallel.run(sleep_first, units, jobs=2, weights=[5, 1, 1, 1, 1])
+    assert busy not in others
+    busy, *others = parallel.run(sleep_first, units, jobs=2)
+    assert busy not in others
+
+
+def fail_oddly(number: int) -> int:
+    return [1][number]
+
+
+def test_a_mistake_in_a_worker_tells_where_it_was() -> None:
+    with pytest.raises(IndexError) as caught:
+        list(parallel.run(fail_oddly, [0, 1], jobs=2))
+    assert "fail_oddly" in caught.value.__notes__[0]
+
+
 @pytest.mark.parametrize("jobs", [1, 3])
 def test_the_first_failure_comes_out_whole(jobs: int) -> None:
     with pytest.raises(MalformedError, match="unit: three"):
@@ -67,6 +122,18 @@ def test_the_first_failure_comes_out_whole(jobs: int) -> None:
 def test_a_killed_worker_is_an_error_with_a_hint() -> None:
     with pytest.raises(AccessError, match="a worker process was killed\nthe machine may be out of memory"):
         list(parallel.run(die, [1, 2], jobs=2))
+
+
+def test_a_worker_that_is_killed_while_it_has_nothing_to_do_is_one_too() -> None:
+    def units() -> Iterator[int]:
+        yield from range(2)
+        for process in multiprocessing.active_children():
+            process.kill()
+            process.join()
+        yield from range(2, 9)
+
+    with pytest.raises(AccessError, match="a worker process was killed"):
+        list(parallel.run(abs, units(), jobs=2))
 
 
 def test_workers_start_beside_other_threads() -> None:
@@ -201,7 +268,7 @@ def test_an_interrupt_ends_the_workers_and_their_temporary_files(tmp_path: Path)
 
 
 def test_a_second_signal_does_not_interrupt_the_removal_of_temporary_files(tmp_path: Path) -> None:
-    # As from the executor and the parent: the second SIGTERM comes while the first one's files are being removed.
+    # The second SIGTERM comes while the first one's files are being removed.
     script = SLOW.replace("lambda: os", "lambda: os.kill(os.getpid(), 15) or os")
     process = _start(tmp_path, script)
     process.send_signal(signal.SIGINT)
