@@ -8,6 +8,7 @@ steps themselves are in `fitting_steps`.
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -103,21 +104,18 @@ def choose_steps(steps: Iterable[Step], *, added: Iterable[str] = (), left_out: 
 
 def in_walk_order(entries: Mapping[str, Entry]) -> Tree:
     """The entries as a tree. A directory that is missing above one is made, 0755 and root's."""
-    files: dict[str, list[str]] = {}
-    directories: dict[str, list[str]] = {}
-    missing: dict[str, Entry] = {}
+    files: dict[str, list[str]] = defaultdict(list)
+    directories: dict[str, list[str]] = defaultdict(list)
     for path, entry in entries.items():
-        parent = path.rpartition("/")[0]
-        if isinstance(entry, Directory):
-            if path:
-                directories.setdefault(parent, []).append(path)
-        else:
-            files.setdefault(parent, []).append(path)
-        while parent not in entries and parent not in missing:
-            missing[parent] = Directory(IMPLIED)
-            path, parent = parent, parent.rpartition("/")[0]  # noqa: PLW2901
-            if path:
-                directories.setdefault(parent, []).append(path)
+        (directories if isinstance(entry, Directory) else files)[path.rpartition("/")[0]].append(path)
+    missing: dict[str, Entry] = {}
+    for parent in [*files, *directories]:
+        path = parent
+        while path not in entries and path not in missing:
+            missing[path] = Directory(IMPLIED)
+            directories[path.rpartition("/")[0]].append(path)
+            path = path.rpartition("/")[0]
+    directories[""] = [path for path in directories[""] if path]  # the root is in itself
     everything = {**entries, **missing} if missing else entries
     return Tree({path: everything[path] for path in _walk(files, directories)})
 
