@@ -227,7 +227,7 @@ def _make_inputs(place: Path, patch: pytest.MonkeyPatch) -> Path:
             ("learn", "oci:encapsulated", "-o", "history.json", "-q"),
         ):
             assert _run([*line])[0] == 0, line
-        assert (place / "cache").read_text().count(" - ") > 9
+        assert (place / "cache").read_text().count(" -") > 9
         for name in ("map.yml", "map.tsv", "history.json"):
             option = "--history" if name == "history.json" else "--map"
             assert _run(["plan", "tree", "-q", option, name])[0] == 0, name

@@ -57,7 +57,8 @@ class Symlink:
     file_type = stat.S_IFLNK
 
 
-Entry = Directory | RegularFile | Symlink
+Leaf = RegularFile | Symlink
+Entry = Directory | Leaf
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,11 @@
 """What a build of a directory keeps for the next one, in a file, so that what has not changed is not read again.
 
-Of each file a line: its state (see `sources.directory`), whether it has extended attributes (``+`` or ``-``), what its
-object's header hashes to, and the object's checksum. The kernel sets the time of change, which is part of the
-state, whenever content or attributes change. A file that was changed less than two seconds before the cache was opened
-is not kept: it could change once more in the same tick of the file system's clock, and nobody could tell. That clock is
-asked by making a file. Nor is a file kept whose time of change is in whole seconds: images of file systems (squashfs,
-erofs) tell what they were made with, and two of them can tell the same.
+Of each file and symlink a line: its state (see `sources.directory`), and in one word whether it has extended
+attributes (``+`` or ``-``), what the header of its object hashes to, and the object's checksum. The kernel sets the
+time of change, which is part of the state, whenever content or attributes change. A file that was changed less than two
+seconds before the cache was opened is not kept: it could change once more in the same tick of the file system's clock,
+and nobody could tell. That clock is asked by making a file. Nor is a file kept whose time of change is in whole
+seconds: images of file systems (squashfs, erofs) tell what they were made with, and two of them can tell the same.
 
 Of each layer's blob a line: device, inode, size and time of modification, and its digest. Links to it change the other
 time; nobody changes its bytes, but whoever did would change this one.
@@ -26,7 +26,7 @@ from ostrata.errors import NotFoundError, UnsupportedError, escape, within
 from ostrata.model.digest import Digest
 from ostrata.model.image import Descriptor
 from ostrata.model.ostree import FileHeader
-from ostrata.model.tree import Attributes, RegularFile, Tree
+from ostrata.model.tree import Attributes, Directory, Leaf, Tree
 from ostrata.protocols import BlobDirectory, BlobStore
 from ostrata.sources.contents import DirectoryAt, MadeAt, SourceAt, is_made
 from ostrata.sources.directory import split_key
@@ -42,8 +42,7 @@ TICKS = 2_000_000_000
 _CHECKSUMS = re.compile("[0-9a-f]*")
 _CHECKSUM = 64
 _HEADER = 32
-_MARKS = ("- ", "+ ")
-_FILE = len("- ") + _HEADER + len(" ") + _CHECKSUM
+_LENGTHS = {_CHECKSUM, len("-") + _HEADER + _CHECKSUM}
 _STALE = 1 / 8
 """The share of lines of no more use with which a cache is not written anew: what is new is added."""
 _BLOB = "blob:"
@@ -62,7 +61,7 @@ class BuildCache:
         self._known: dict[str, str] = {}
         self._found: list[str] = []
         self._new: dict[str, str] = {}
-        self._missed: set[str] = set()
+        self._missed: list[tuple[str, Leaf]] = []
         self._headers: dict[int, tuple[Attributes, str]] = {}
         self._blobs: dict[str, str] = {}
         self._blob_keys: dict[Digest, str | None] = {}
@@ -92,25 +91,20 @@ class BuildCache:
         if self._path is None:
             return found
         for path, entry in tree:
-            if isinstance(entry, RegularFile):
+            if not isinstance(entry, Directory):
                 attributes = entry.attributes
                 _, header = self._headers.get(id(attributes)) or self._hash_header(attributes)
                 state = entry.content.partition("/")[0]
                 value = self._known.get(state)
-                if value is not None and value[2 : 2 + _HEADER] == header:
-                    found[path] = value[-_CHECKSUM:]
+                if value is not None and value[1 : 1 + _HEADER] == header:
+                    found[path] = value[1 + _HEADER :]
                     self._found.append(state)
                 else:
-                    self._missed.add(entry.content)
+                    self._missed.append((path, entry))
         if _CHECKSUMS.fullmatch("".join(found.values())) is None:
-            return self._forget(tree)
+            self._known, self._found, self._missed = {}, [], []  # where anything is damaged, nothing is known
+            return self.find_files(tree)
         return found
-
-    def _forget(self, tree: Tree) -> dict[str, str]:
-        """A cache in which anything is damaged tells nothing."""
-        self._known, self._found = {}, []
-        self._missed = {entry.content for _, entry in tree if isinstance(entry, RegularFile)}
-        return {}
 
     def is_whole(self, store: BlobStore, descriptor: Descriptor) -> bool:
         """Is the blob in `store` known to be what its descriptor says?"""
@@ -118,19 +112,18 @@ class BuildCache:
         key = self._blob_keys[descriptor.digest] = None if path is None else _blob_key(path)
         return key is not None and self._known.get(key) == descriptor.digest.encoded
 
-    def keep_files(self, source: Tree, tree: Tree, checksums: Mapping[str, str]) -> None:
-        """Keep the checksums, by path, of files in `tree` that were not found; `source` has them as they are."""
+    def keep_files(self, source: Tree, checksums: Mapping[str, str]) -> None:
+        """Keep the checksums, by path, of files that were not found; `source` has them as they are on disk."""
         self._is_complete = True
-        if not self._missed:
-            return
-        bare = {entry.content for _, entry in source if isinstance(entry, RegularFile) and not entry.attributes.xattrs}
-        for path, entry in tree:
-            if isinstance(entry, RegularFile) and entry.content in self._missed and not is_made(entry.content):
-                state = split_key(entry.content)[0]
-                if state in self._known or _is_telling(state, self._limit):
-                    mark = "-" if entry.content in bare else "+"
-                    _, header = self._hash_header(entry.attributes)
-                    self._new[state] = f"{mark} {header} {checksums[path]}"
+        for path, entry in self._missed:
+            if is_made(entry.content):
+                continue
+            state, place = split_key(entry.content)
+            if state in self._known or _is_telling(state, self._limit):
+                there = source.entries.get(place)
+                mark = "+" if there is None or there.attributes.xattrs else "-"
+                _, header = self._hash_header(entry.attributes)
+                self._new[state] = f"{mark}{header}{checksums[path]}"
 
     def keep_blobs(self, blobs: BlobDirectory, digests: Iterable[Digest]) -> None:
         """Keep these blobs, which are whole. One that `is_whole` was asked of must be as it was then."""
@@ -150,11 +143,11 @@ class BuildCache:
             return
         blobs = self._blobs or {key: value for key, value in self._known.items() if key.startswith(_BLOB)}
         new = {key: value for key, value in (blobs | self._new).items() if self._known.get(key) != value}
-        kept = {*self._found, *self._new, *blobs}
+        kept = dict.fromkeys([*blobs, *self._found, *self._new])
         if not new and len(kept) == len(self._known):
             return
         with within(escape(self._path)):
-            if self._known and len(self._known.keys() - kept) <= len(kept) * _STALE:
+            if self._known and len(self._known.keys() - kept.keys()) <= len(kept) * _STALE:
                 _append(self._path, new)
                 return
             with TemporaryFile(os.path.dirname(self._path)) as file:
@@ -163,7 +156,7 @@ class BuildCache:
                 file.publish(os.path.basename(self._path))
 
     def _hash_header(self, attributes: Attributes) -> tuple[Attributes, str]:
-        """By identity, since many files have the very same attributes, which stay where they are as long as the hash."""
+        """By identity: many files have the very same attributes, which stay where they are as long as the hash."""
         header = FileHeader(Attributes(attributes.mode, attributes.uid, attributes.gid, attributes.xattrs))
         hashed = hashlib.sha256(ostree.encode_file_header(header)).hexdigest()[:_HEADER]
         return self._headers.setdefault(id(attributes), (attributes, hashed))
@@ -211,12 +204,11 @@ def _read(path: str) -> dict[str, str]:
         raise UnsupportedError("expected a cache of checksums, found something else")
     if not text.startswith(_head()):
         return {}
+    words = text.split()[len(_head().split()) :]
+    if {*map(len, words[1::2])} <= _LENGTHS:  # nearly always, and much faster
+        return dict(zip(words[::2], words[1::2], strict=False))
     lines = (line.partition(" ") for line in text.split("\n")[1:])
-    return {key: value for key, _, value in lines if len(value) == _CHECKSUM or _is_file(value)}
-
-
-def _is_file(value: str) -> bool:
-    return len(value) == _FILE and value.startswith(_MARKS)
+    return {key: value for key, _, value in lines if len(value) in _LENGTHS}
 
 
 def _is_telling(state: str, limit: int) -> bool:
