@@ -16,8 +16,8 @@ from ostrata.destinations.layout import LayoutDestination
 from ostrata.layers.compressors import Gzip
 from ostrata.model.image import Platform, StoredImage
 from ostrata.model.tree import Directory
-from ostrata.pipeline.build import plan_source
 from ostrata.pipeline.build_plain import PlainOptions, PlainResult, build_plain
+from ostrata.pipeline.build_plan import plan_source
 from ostrata.pipeline.build_sources import PreparedSource, SourceOptions, prepare
 from ostrata.pipeline.places import open_image
 from ostrata.pipeline.plan import PlanOptions, TreePlan

@@ -15,7 +15,7 @@ from ostrata.formats.encapsulated import Layout
 from ostrata.layers.writer import tar_blocks
 from ostrata.model.plan import PlannedObject
 from ostrata.model.tar import TarMember
-from ostrata.planning.contentmeta import paths_by_object
+from ostrata.planning.contentmeta import planned_objects
 from strategies import trees
 from tarbuilder import Node
 
@@ -28,8 +28,8 @@ def tar_of(members: Iterator[TarMember]) -> bytes:
 
 
 def planned(memory: MemoryCommit, checksums: list[str]) -> list[PlannedObject]:
-    paths = paths_by_object(memory.commit)
-    return [PlannedObject(checksum, paths[checksum]) for checksum in sorted(checksums)]
+    objects = planned_objects(memory.commit.files)
+    return [objects[checksum] for checksum in sorted(checksums)]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)

@@ -241,8 +241,8 @@ def _build_plain(
     prepared: PreparedSource, fitted: FittedTree, destination: Destination, given: dict[str, Any], progress: Progress
 ) -> PlainResult:
     from ostrata.model.tree import Directory
-    from ostrata.pipeline.build import plan_source
     from ostrata.pipeline.build_plain import build_plain
+    from ostrata.pipeline.build_plan import plan_source
 
     timestamp = _timestamp(prepared, given["created"])
     with _open_base(given, progress) as base:

@@ -10,21 +10,20 @@ source by the very code that writes them from a repository: an image has the sam
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from ostrata import parallel
 from ostrata.codecs import json
 from ostrata.codecs.oci import MAX_DOCUMENT
-from ostrata.components.package_claims import all_packages
 from ostrata.errors import MalformedError, OstrataError, UnsupportedError, escape, some_of, within
 from ostrata.layers.writer import LayerBytes
 from ostrata.model.ostree import Metadata, Variant
-from ostrata.model.package import Package
 from ostrata.model.tree import Directory, Entry, RegularFile, Symlink, Tree
 from ostrata.pipeline.build_cache import BuildCache
-from ostrata.pipeline.build_commit import BuiltCommit, build_commit, hash_files
+from ostrata.pipeline.build_commit import CommitMetadata, built_commit, commit_metadata, committed_files, hash_files
+from ostrata.pipeline.build_plan import claiming, plan_source
 from ostrata.pipeline.build_sources import PreparedSource
 from ostrata.pipeline.commit import MODULES, one_kernel
 from ostrata.pipeline.encapsulate import (
@@ -35,12 +34,13 @@ from ostrata.pipeline.encapsulate import (
     make_blob,
 )
 from ostrata.pipeline.fitting import FittedTree, Step, TakenStep, TreeView, fit
-from ostrata.pipeline.plan import ClaimedTree, PlanOptions, PlanSource, TreePlan, claim_tree, plan_tree
+from ostrata.pipeline.plan import PlanOptions, TreePlan
 from ostrata.pipeline.previous import NO_PREVIOUS, PreviousImage, checked_aside
 from ostrata.pipeline.previous_plan import NO_PREVIOUS_PLAN, PreviousPlan
+from ostrata.planning.contentmeta import planned_objects
 from ostrata.progress import SILENT, Progress
 from ostrata.protocols import Destination
-from ostrata.sources.contents import CommitAt, Contents, MadeAt, TreeSource, open_contents
+from ostrata.sources.contents import CommitAt, MadeAt, SourceAt, open_contents
 from ostrata.sources.rootfs import is_utf8
 from ostrata.stores.reference import parse_reference
 
@@ -141,26 +141,33 @@ def build_ostree(
     cache.check_source(prepared.at)
     with (
         checked_aside(previous, is_whole=cache.is_whole, jobs=jobs) as before,
-        _claiming(prepared, fitted.tree, options.plan, jobs) as claimed,
+        claiming(prepared, fitted.tree, options.plan, jobs) as claimed,
         _written(cache, progress),
     ):
         known = _named_by_commit(prepared, fitted.tree) or cache.find_files(fitted.tree)
         checksums = hash_files(prepared.at, fitted.tree, known=known, jobs=jobs, progress=progress)
-        cache.keep_files(prepared.tree, fitted.tree, checksums)
+        cache.keep_files(prepared.tree, checksums)
+        image, plan, is_planned = options.image, None, options.plan is not None
         metadata = _metadata(text, fitted.tree)
-        commit = build_commit(
-            prepared.at, fitted.tree, checksums, timestamp=text.timestamp, subject=text.subject, metadata=metadata
-        )
-        plan, image = None, options.image
-        with _first_made(commit, options, before, jobs) as first:
+        unit = CommitUnit(prepared.at, fitted.tree, checksums, text, metadata, image, is_planned, before)
+        with parallel.aside(commit_unit, unit, jobs=jobs if is_planned else 1, by_fork=True) as made:
+            files = committed_files(fitted.tree, checksums)
+            objects = planned_objects(files)
             if options.plan is not None:
                 plan = plan_source(
                     *(prepared, fitted.tree, checksums, text.timestamp, options.plan, previous_plan, progress),
                     claimed=claimed(),
                 )
                 image = replace(image, contentmeta=plan.contentmeta)
+            described, first = made()
+            commit = built_commit(prepared.at, fitted.tree, described, files, objects)
             result = encapsulate_tree(
-                commit, commit.tree, destination, image, previous=before, first=first, jobs=jobs, progress=progress
+                *(commit, commit.tree, destination, image),
+                previous=before,
+                objects=objects,
+                first=first,
+                jobs=jobs,
+                progress=progress,
             )
         cache.keep_blobs(destination.blobs, (report.layer.descriptor.digest for report in result.layers))
     return BuildResult(result, fitted.taken, plan)
@@ -182,93 +189,34 @@ def _written(cache: BuildCache, progress: Progress) -> Iterator[None]:
 
 
 @dataclass(frozen=True, slots=True)
-class ClaimUnit:
-    """A work unit: claim the paths of the source's fitted tree."""
+class CommitUnit:
+    """A work unit: compute the commit while this process plans; `checksums` are those of `hash_files`."""
 
-    prepared: PreparedSource
+    at: SourceAt
     tree: Tree
-    options: PlanOptions
+    checksums: Mapping[str, str]
+    text: CommitText
+    metadata: Metadata
+    image: EncapsulateOptions
+    is_planned: bool
+    previous: PreviousImage
 
 
-def claim_unit(unit: ClaimUnit) -> ClaimedTree:
-    """The work unit's function: what `plan_source` needs to know beside checksums. Raises: as `plan_tree`."""
-    with open_contents(unit.prepared.at) as contents:
-        packages = _packages(unit.prepared, unit.tree, contents)
-        return _without_paths(claim_tree(TreeSource(unit.tree, contents), packages, unit.options))
+def commit_unit(unit: CommitUnit) -> tuple[CommitMetadata, tuple[LayerBytes, bytes] | None]:
+    """The work unit's function: the commit, and layer 0 if the image has its content in other layers.
 
-
-def _without_paths(claimed: ClaimedTree) -> ClaimedTree:
-    """Planning needs no more of packages than names, versions and dates; sending their paths takes longest."""
-    light: dict[int, Package] = {}
-    for package in all_packages(claimed.databases):
-        light[id(package)] = replace(package, paths=(), digests={}, ghosts=frozenset())
-    databases = {name: [light[id(package)] for package in packages] for name, packages in claimed.databases.items()}
-    owners = {path: light[id(package)] for path, package in claimed.claims.owners.items()}
-    return replace(claimed, databases=databases, claims=replace(claimed.claims, owners=owners))
-
-
-@contextmanager
-def _claiming(
-    prepared: PreparedSource, tree: Tree, options: PlanOptions | None, jobs: int
-) -> Iterator[Callable[[], ClaimedTree | None]]:
-    """Claim the paths, if there is to be a plan, while this process does something else."""
-    if options is None:
-        yield lambda: None
-        return
-    with parallel.aside(claim_unit, ClaimUnit(prepared, tree, options), jobs=jobs) as claimed:
-        yield claimed
-
-
-@contextmanager
-def _first_made(
-    commit: BuiltCommit, options: BuildOptions, previous: PreviousImage, jobs: int
-) -> Iterator[Callable[[], tuple[LayerBytes, bytes]] | None]:
-    """Have layer 0 made by another process while this one plans the others, unless it will have the content too.
-
-    With one job, or a tree so large that memory would be full of it, it is made with the others.
+    Then the objects are in the layer only. There is no layer of a tree so large that memory would be full of it, and of
+    one whose layer the previous image has.
     """
-    unit = None
-    if options.plan is not None and jobs > 1 and sum(map(len, commit.metadata.values())) <= MAX_IN_MEMORY:
-        unit = first_layer(commit, commit.tree, options.image, previous)
-    if unit is None:
-        yield None
-        return
-    with parallel.aside(make_blob, unit, jobs=jobs) as first:
-        yield first
-
-
-def plan_source(
-    prepared: PreparedSource,
-    tree: Tree,
-    objects: Mapping[str, str],
-    timestamp: int,
-    options: PlanOptions,
-    previous: PreviousPlan = NO_PREVIOUS_PLAN,
-    progress: Progress = SILENT,
-    *,
-    only: Collection[str] | None = None,
-    claimed: ClaimedTree | None = None,
-) -> TreePlan:
-    """The plan of the fitted `tree`, which may be `claimed` already; `objects`: path -> what is planned, for all but
-    directories.
-
-    With `only`, no other paths are planned; packages and their dates are known from all. Package databases in /var are
-    read even where /var is not in the image. Raises: as `plan_tree`.
-    """
-    with open_contents(prepared.at) as contents:
-        packages = _packages(prepared, tree, contents) if claimed is None else None
-        if only is not None:
-            tree = Tree({path: entry for path, entry in tree if isinstance(entry, Directory) or path in only})
-        source = PlanSource(TreeSource(tree, contents), objects, timestamp, packages)
-        plan = plan_tree(source, options, previous, claimed=claimed, progress=progress)
-    for note in plan.notes:
-        progress.warn(note)
-    return plan
-
-
-def _packages(prepared: PreparedSource, tree: Tree, contents: Contents) -> TreeSource:
-    databases = {path: entry for path, entry in prepared.tree if path.startswith("var/")}
-    return TreeSource(Tree({**databases, **tree.entries}), contents)
+    text = unit.text
+    made = commit_metadata(
+        unit.tree, unit.checksums, timestamp=text.timestamp, subject=text.subject, metadata=unit.metadata
+    )
+    if not unit.is_planned or sum(map(len, made.objects.values())) > MAX_IN_MEMORY:
+        return made, None
+    commit = built_commit(unit.at, unit.tree, made, (), {})
+    layer = first_layer(commit, commit.tree, unit.image, unit.previous)
+    return (made, None) if layer is None else (replace(made, objects={}), make_blob(layer))
 
 
 def base_config(prepared: PreparedSource) -> Mapping[str, object]:

@@ -19,7 +19,7 @@ from ostrata.codecs import ostree
 from ostrata.errors import AccessError, OstrataError, escape, within
 from ostrata.model.ostree import Commit, CommitDirectory, CommitTree, Dirtree, FileHeader, FileObject, Metadata
 from ostrata.model.plan import PlannedObject
-from ostrata.model.tree import Attributes, Directory, RegularFile, Symlink, Tree
+from ostrata.model.tree import Attributes, Directory, Entry, Leaf, RegularFile, Symlink, Tree
 from ostrata.progress import SILENT, Progress
 from ostrata.sources.contents import Contents, MadeAt, SourceAt, TarsAt, is_made, open_contents
 from ostrata.sources.image_union import content_place
@@ -33,8 +33,6 @@ _ADVANCE = 4 << 20
 _FILE_WEIGHT = 32 << 10  # what the work on a file costs beyond its content, in bytes of content
 
 NOTHING_KNOWN: Mapping[str, str] = {}
-
-Leaf = RegularFile | Symlink
 
 
 Row = tuple[str, str, int, Attributes, str | None]
@@ -63,20 +61,23 @@ def hash_files(
 ) -> dict[str, str]:
     """Path -> checksum of the file object, for all files and symlinks; hard links are read once.
 
-    What is `known`, by path, is not read. Raises: NotFoundError, AccessError, MalformedError, naming the file.
+    What is `known`, by path, is not hashed. Raises: NotFoundError, AccessError, MalformedError, naming the file.
     """
     checksums: dict[str, str] = {}
     unread: dict[tuple[str, Attributes], tuple[str, RegularFile]] = {}  # what tells objects apart without reading them
     waiting: list[tuple[str, str]] = []
     for path, entry in tree:
-        if isinstance(entry, Symlink):
+        if isinstance(entry, Directory):
+            continue
+        checksum = known.get(path)
+        if checksum is not None:
+            checksums[path] = checksum
+        elif isinstance(entry, Symlink):
             checksums[path] = hasher_of(header_of(entry)).hexdigest()
-        elif isinstance(entry, RegularFile):
-            checksum = known.get(path)
-            checksums[path] = checksum or ""
-            if checksum is None:
-                first, _ = unread.setdefault((entry.content, entry.attributes), (path, entry))
-                waiting.append((path, first))
+        else:
+            checksums[path] = ""
+            first, _ = unread.setdefault((entry.content, entry.attributes), (path, entry))
+            waiting.append((path, first))
     found = _hash(at, list(unread.values()), jobs, progress)
     for path, first in waiting:
         checksums[path] = found[first]
@@ -173,45 +174,79 @@ def header_of(entry: Leaf) -> FileHeader:
 class BuiltCommit:
     """A commit with all of its objects; a `protocols.CommitObjects`. Made by `build_commit`.
 
-    `metadata`: (kind, checksum) -> bytes; `files`: checksum -> one of its paths, and the entry there.
+    `metadata`: (kind, checksum) -> bytes; `objects`: checksum -> the file object; `entries` are those of the tree.
     """
 
     at: SourceAt
     tree: CommitTree
     metadata: Mapping[tuple[str, str], bytes]
-    files: Mapping[str, tuple[str, Leaf]]
+    objects: Mapping[str, PlannedObject]
+    entries: Mapping[str, Entry]
 
     def read_detached_metadata(self, checksum: str) -> bytes | None:
         """None: nothing was said of it afterwards."""
 
     def estimated_size(self, checksum: str) -> int:
         """See `protocols.CommitObjects`."""
-        entry = self.files[checksum][1]
+        entry = self.entries[self.objects[checksum].paths[0]]
         return entry.size if isinstance(entry, RegularFile) else 0
 
     def part(self, files: Sequence[PlannedObject], *, has_metadata: bool) -> BuiltObjectsAt:
         """See `protocols.CommitObjects`."""
         metadata = self.metadata if has_metadata else {}
-        rows = {item.checksum: _row(*self.files[item.checksum]) for item in files}
+        found = [(item.checksum, item.paths[0], self.entries[item.paths[0]]) for item in files]
+        rows = {checksum: _row(path, entry) for checksum, path, entry in found if not isinstance(entry, Directory)}
         return BuiltObjectsAt(self.at, metadata, rows)
 
 
-def build_commit(
-    at: SourceAt, tree: Tree, checksums: Mapping[str, str], *, timestamp: int, subject: str = "", metadata: Metadata
-) -> BuiltCommit:
-    """The commit of `tree`; `checksums` are those of `hash_files`. It has no parent."""
+@dataclass(frozen=True, slots=True)
+class CommitMetadata:
+    """What a commit adds to its tree: its name and value, of each directory (dirtree, dirmeta), and all these objects.
+
+    `objects`: (kind, checksum) -> bytes.
+    """
+
+    checksum: str
+    value: Commit
+    directories: Sequence[tuple[str, str]]
+    objects: Mapping[tuple[str, str], bytes]
+
+
+def commit_metadata(
+    tree: Tree, checksums: Mapping[str, str], *, timestamp: int, subject: str = "", metadata: Metadata
+) -> CommitMetadata:
+    """The metadata of a commit of `tree`; `checksums` are those of `hash_files`. It has no parent."""
     objects = _MetadataObjects()
     directories = _add_directories(objects, tree, checksums)
-    root = directories[0]
-    value = Commit(root.dirtree, root.dirmeta, timestamp, subject, metadata=metadata)
+    value = Commit(*directories[0], timestamp, subject, metadata=metadata)
     checksum = objects.add("commit", ostree.encode_commit(value))
-    files: dict[str, tuple[str, Leaf]] = {}
-    paths = []
-    for path, entry in tree:
-        if not isinstance(entry, Directory):
-            files.setdefault(checksums[path], (path, entry))
-            paths.append((path, checksums[path]))
-    return BuiltCommit(at, CommitTree(checksum, value, tuple(directories), tuple(paths)), objects.found, files)
+    return CommitMetadata(checksum, value, directories, objects.found)
+
+
+def committed_files(tree: Tree, checksums: Mapping[str, str]) -> list[tuple[str, str]]:
+    """(path, checksum) of all that is no directory, in the order of the tree."""
+    return [(path, checksums[path]) for path, entry in tree if not isinstance(entry, Directory)]
+
+
+def built_commit(
+    at: SourceAt,
+    tree: Tree,
+    metadata: CommitMetadata,
+    files: Iterable[tuple[str, str]],
+    objects: Mapping[str, PlannedObject],
+) -> BuiltCommit:
+    """The commit of `tree`, of `commit_metadata`, `committed_files` and the `planned_objects` of these."""
+    directories = [(path, entry.attributes) for path, entry in tree if isinstance(entry, Directory)]
+    commit = CommitTree(
+        metadata.checksum,
+        metadata.value,
+        tuple(
+            CommitDirectory(path, *checksums, committed(attributes))
+            for (path, attributes), checksums in zip(directories, metadata.directories, strict=True)
+        ),
+        tuple(files),
+    )
+    return BuiltCommit(at, commit, metadata.objects, objects, tree.entries)
 
 
 class _MetadataObjects:
@@ -224,8 +259,8 @@ class _MetadataObjects:
         return checksum
 
 
-def _add_directories(objects: _MetadataObjects, tree: Tree, checksums: Mapping[str, str]) -> list[CommitDirectory]:
-    """Add every dirtree and dirmeta; the result are the directories, in the order of the tree."""
+def _add_directories(objects: _MetadataObjects, tree: Tree, checksums: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Add every dirtree and dirmeta; the result are those of each directory, in the order of the tree."""
     files: dict[str, list[tuple[str, str]]] = {}
     below: dict[str, list[tuple[str, str, str]]] = {}
     found = []
@@ -236,11 +271,10 @@ def _add_directories(objects: _MetadataObjects, tree: Tree, checksums: Mapping[s
             continue
         # Names are UTF-8: sorted as text they are sorted as bytes too.
         dirtree = Dirtree(tuple(sorted(files.pop(path, ()))), tuple(sorted(below.pop(path, ()))))
-        attributes = committed(entry.attributes)
         dirtree_checksum = objects.add("dirtree", ostree.encode_dirtree(dirtree))
-        dirmeta_checksum = objects.add("dirmeta", ostree.encode_dirmeta(attributes))
+        dirmeta_checksum = objects.add("dirmeta", ostree.encode_dirmeta(committed(entry.attributes)))
         below.setdefault(parent, []).append((name, dirtree_checksum, dirmeta_checksum))
-        found.append(CommitDirectory(path, dirtree_checksum, dirmeta_checksum, attributes))
+        found.append((dirtree_checksum, dirmeta_checksum))
     return found[::-1]
 
 

@@ -37,7 +37,7 @@ from ostrata.pipeline.image_layers import (
     threads_for,
 )
 from ostrata.pipeline.previous import NO_PREVIOUS, PreviousImage, checked_aside
-from ostrata.planning.contentmeta import plan_layers, plan_one_layer
+from ostrata.planning.contentmeta import plan_layers, plan_one_layer, planned_objects
 from ostrata.progress import SILENT, Progress
 from ostrata.protocols import BlobDirectory, CommitObjects, CommitStore, Destination, Objects, ObjectsAt
 from ostrata.sources.ostree_commit import read_commit_tree
@@ -129,18 +129,22 @@ def encapsulate_tree(
     options: EncapsulateOptions,
     *,
     previous: PreviousImage = NO_PREVIOUS,
-    first: Callable[[], tuple[LayerBytes, bytes]] | None = None,
+    objects: Mapping[str, PlannedObject] | None = None,
+    first: tuple[LayerBytes, bytes] | None = None,
     jobs: int = 1,
     progress: Progress = SILENT,
 ) -> EncapsulateResult:
-    """The same for a commit whose paths are known. `first` gives layer 0, if that is being made already.
+    """The same for a commit whose paths are known. `objects` are its `planned_objects`, if somebody has them already;
+    `first` is layer 0, if `make_blob` has made it already.
 
-    Raises: as `encapsulate`, and what `first` raises.
+    Raises: as `encapsulate`.
     """
     with within(f"commit {commit.checksum}"):
         for message in encapsulated.check_encapsulable(commit, options.layout):
             progress.warn(message)
-        drafts = _draft_layers(repository, commit, options, progress)
+        if objects is None:
+            objects = planned_objects(commit.files)
+        drafts = _draft_layers(repository, commit, objects, options, progress)
     contentmeta = options.contentmeta
     text = encapsulated_config.describe(
         commit,
@@ -169,7 +173,7 @@ def first_layer(
     None when the previous image has it. It is for `make_blob`: no destination is touched before there is a plan.
     """
     media_type = options.compressor.media_type
-    draft = _first_layer(repository, commit, options, has_content=False)
+    draft = _first_layer(repository, commit, options, None)
     if previous.has_recipes and previous.by_recipe(draft.recipe, media_type) is not None:
         return None
     return _unit(repository, draft, None, options, previous.diff_ids(media_type), 1)
@@ -186,7 +190,11 @@ def make_blob(unit: LayerUnit) -> tuple[LayerBytes, bytes]:
 
 
 def _draft_layers(
-    repository: CommitObjects, commit: CommitTree, options: EncapsulateOptions, progress: Progress
+    repository: CommitObjects,
+    commit: CommitTree,
+    all_objects: Mapping[str, PlannedObject],
+    options: EncapsulateOptions,
+    progress: Progress,
 ) -> list[_Draft]:
     more = _compression(options)
     attributes = encapsulated.parent_attributes(commit.directories)
@@ -196,10 +204,10 @@ def _draft_layers(
         recipe = partial(encapsulated.recipe, objects, parents, options.layout, *more)
         return _Draft(identifier, name, objects, parents, recipe)
 
-    first = _first_layer(repository, commit, options, has_content=options.contentmeta is None)
+    first = _first_layer(repository, commit, options, all_objects if options.contentmeta is None else None)
     chunks = []
     if options.contentmeta is not None:
-        plan = plan_layers(options.contentmeta, commit, unmapped=options.unmapped)
+        plan = plan_layers(options.contentmeta, all_objects, unmapped=options.unmapped)
         _warn_about(plan.empty_layers, plan.unknown_objects, progress)
         chunks = [chunk(layer.id, layer.name, layer.objects) for layer in plan.layers]
     if options.reserved_layer:
@@ -208,11 +216,14 @@ def _draft_layers(
 
 
 def _first_layer(
-    repository: CommitObjects, commit: CommitTree, options: EncapsulateOptions, *, has_content: bool
+    repository: CommitObjects,
+    commit: CommitTree,
+    options: EncapsulateOptions,
+    content: Mapping[str, PlannedObject] | None,
 ) -> _Draft:
-    objects = plan_one_layer(commit) if has_content else ()
+    objects = () if content is None else plan_one_layer(content)
     detached = repository.read_detached_metadata(commit.checksum)
-    more = ("with content" if has_content else "without content", *_compression(options))
+    more = ("without content" if content is None else "with content", *_compression(options))
     recipe = partial(encapsulated.ostree_layer_recipe, commit, detached, options.layout, *more)
     history = encapsulated_config.ostree_layer_history(commit)
     # No parents: layer 0 has every directory already.
@@ -240,7 +251,7 @@ def _write_layers(
     destination: Destination,
     options: EncapsulateOptions,
     previous: PreviousImage,
-    first: Callable[[], tuple[LayerBytes, bytes]] | None,
+    first: tuple[LayerBytes, bytes] | None,
     jobs: int,
     progress: Progress,
 ) -> list[LayerReport]:
@@ -251,8 +262,8 @@ def _write_layers(
         if previous.has_recipes and (found := previous.by_recipe(draft.recipe, media_type)) is not None
     }
     written = []
-    if first is not None:  # asked for at once: who has made it holds what this process had in memory then
-        layer, blob = first()
+    if first is not None:
+        layer, blob = first
         if layer.blob is not None:
             destination.blobs.write(blob)
         written.append(layer)

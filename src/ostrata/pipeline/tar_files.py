@@ -13,7 +13,7 @@ from ostrata.formats.encapsulated import Layout
 from ostrata.layers.writer import tar_blocks
 from ostrata.model.tar import TarMember
 from ostrata.pipeline.import_commit import StagedLayer, publish_commit, stage_tar
-from ostrata.planning.contentmeta import plan_one_layer
+from ostrata.planning.contentmeta import plan_one_layer, planned_objects
 from ostrata.progress import SILENT, Progress
 from ostrata.sources.image import MAX_TAR
 from ostrata.sources.ostree_commit import read_commit_tree
@@ -56,7 +56,7 @@ def export_tar(
     def members() -> Iterator[TarMember]:
         detached = repository.read_detached_metadata(commit.checksum)
         yield from encapsulated.ostree_layer(commit, detached, repository.read_metadata, layout)
-        yield from encapsulated.content(plan_one_layer(commit), {}, repository.open_file, layout)
+        yield from encapsulated.content(plan_one_layer(planned_objects(commit.files)), {}, repository.open_file, layout)
 
     progress.start("writing the tar", None)
     for block in tar_blocks(members()):

@@ -8,44 +8,44 @@ layers: they count as appended to the mapping, in the order of their checksums.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 from ostrata.errors import PlanError, escape, some_of
-from ostrata.model.ostree import CommitTree
 from ostrata.model.plan import Contentmeta, Plan, PlannedLayer, PlannedObject
 
 _SHOWN = 5
 
 
-def paths_by_object(commit: CommitTree) -> dict[str, tuple[str, ...]]:
-    """File checksum -> its paths in walk order, in the order in which the objects are first met."""
+def planned_objects(files: Iterable[tuple[str, str]]) -> dict[str, PlannedObject]:
+    """By checksum, in the order in which they are first met; `files` are a commit's."""
     found: dict[str, list[str]] = {}
-    for path, checksum in commit.files:
+    for path, checksum in files:
         found.setdefault(checksum, []).append(path)
-    return {checksum: tuple(paths) for checksum, paths in found.items()}
+    return {checksum: PlannedObject(checksum, tuple(paths)) for checksum, paths in found.items()}
 
 
-def plan_one_layer(commit: CommitTree) -> tuple[PlannedObject, ...]:
+def plan_one_layer(objects: Mapping[str, PlannedObject]) -> tuple[PlannedObject, ...]:
     """All content in checksum order: what layer 0 holds when there is no contentmeta."""
-    return tuple(PlannedObject(checksum, paths) for checksum, paths in sorted(paths_by_object(commit).items()))
+    return tuple(objects[checksum] for checksum in sorted(objects))
 
 
-def plan_layers(contentmeta: Contentmeta, commit: CommitTree, *, unmapped: str | None = None) -> Plan:
+def plan_layers(contentmeta: Contentmeta, objects: Mapping[str, PlannedObject], *, unmapped: str | None = None) -> Plan:
     """The layers that `contentmeta` asks for; `unmapped` is the id of the layer for objects it does not name.
 
     Raises: PlanError when objects are not mapped and there is no `unmapped`, or no such layer.
     """
-    paths = paths_by_object(commit)
     members: dict[str, list[str]] = {layer: [] for layer in contentmeta.layers}
     unknown = 0
     for checksum, layer in contentmeta.mapping.items():
-        if checksum in paths:
+        if checksum in objects:
             members[layer].append(checksum)
         else:
             unknown += 1
-    left = sorted(paths.keys() - contentmeta.mapping.keys())
+    left = sorted(objects.keys() - contentmeta.mapping.keys())
     if left:
-        _layer_for_unmapped(members, unmapped, [paths[checksum][0] for checksum in left]).extend(left)
+        _layer_for_unmapped(members, unmapped, [objects[checksum].paths[0] for checksum in left]).extend(left)
     planned = tuple(
-        PlannedLayer(layer, contentmeta.layers[layer], _objects(checksums, paths, contentmeta.ordered))
+        PlannedLayer(layer, contentmeta.layers[layer], _members(checksums, objects, contentmeta.ordered))
         for layer, checksums in members.items()
         if checksums
     )
@@ -68,6 +68,5 @@ def _layer_for_unmapped(members: dict[str, list[str]], unmapped: str | None, pat
     return members[unmapped]
 
 
-def _objects(checksums: list[str], paths: dict[str, tuple[str, ...]], ordered: bool) -> tuple[PlannedObject, ...]:
-    in_order = checksums if ordered else sorted(checksums)
-    return tuple(PlannedObject(checksum, paths[checksum]) for checksum in in_order)
+def _members(checksums: list[str], objects: Mapping[str, PlannedObject], ordered: bool) -> tuple[PlannedObject, ...]:
+    return tuple([objects[checksum] for checksum in (checksums if ordered else sorted(checksums))])

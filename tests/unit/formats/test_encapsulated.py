@@ -16,7 +16,7 @@ from ostrata.layers.writer import tar_blocks
 from ostrata.model.ostree import Commit, CommitDirectory, CommitTree
 from ostrata.model.tar import TarMember
 from ostrata.model.tree import Attributes
-from ostrata.planning.contentmeta import plan_one_layer
+from ostrata.planning.contentmeta import plan_one_layer, planned_objects
 from tarbuilder import Node
 
 LAYOUTS = [Layout("ostree-ext-0.15", 1), Layout("bootc", 1), Layout("bootc", 2)]
@@ -103,7 +103,7 @@ def _image(tree: dict[str, Node], layout: Layout) -> bytes:
 
     def members() -> Iterator[TarMember]:
         yield from encapsulated.ostree_layer(commit, None, memory.read_metadata, layout)
-        yield from encapsulated.content(plan_one_layer(commit), {}, memory.open_file, layout)
+        yield from encapsulated.content(plan_one_layer(planned_objects(commit.files)), {}, memory.open_file, layout)
 
     return b"".join(tar_blocks(members()))
 
@@ -139,7 +139,7 @@ def test_no_path_is_in_a_layer_twice(layout: Layout) -> None:
     tree |= {name: Node("file", 0o644, data=name.encode()) for name in ("sysroot/d/f", "usr/a", "usr/etc/b")}
     memory = MemoryCommit.of(tree)
     parents = encapsulated.parent_attributes(memory.commit.directories)
-    objects = plan_one_layer(memory.commit)
+    objects = plan_one_layer(planned_objects(memory.commit.files))
     chunk = b"".join(tar_blocks(encapsulated.chunk_layer(objects, parents, memory.open_file, layout)))
     for layer in (chunk, _image(tree, layout)):
         names = [entry.path.removeprefix("./").rstrip("/") for entry, _ in read_members([layer])]

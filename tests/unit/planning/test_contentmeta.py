@@ -3,18 +3,13 @@ from __future__ import annotations
 import pytest
 
 from ostrata.errors import PlanError
-from ostrata.model.ostree import Commit, CommitTree
 from ostrata.model.plan import Contentmeta, PlannedObject
-from ostrata.planning.contentmeta import plan_layers, plan_one_layer
+from ostrata.planning.contentmeta import plan_layers, plan_one_layer, planned_objects
 
 A, B, C, D = ("a" * 64, "b" * 64, "c" * 64, "d" * 64)
 
 
-def commit(*files: tuple[str, str]) -> CommitTree:
-    return CommitTree("0" * 64, Commit("1" * 64, "2" * 64, 0), (), files)
-
-
-TREE = commit(("usr/z", B), ("usr/a", A), ("usr/bin/z", B), ("usr/bin/c", C))
+TREE = planned_objects([("usr/z", B), ("usr/a", A), ("usr/bin/z", B), ("usr/bin/c", C)])
 LAYERS = {"two": "second first", "one": "first second", "void": "nothing"}
 
 
@@ -46,7 +41,7 @@ def test_unmapped_objects_are_an_error_with_count_and_paths() -> None:
 
 
 def test_many_unmapped_objects_are_shown_in_part() -> None:
-    tree = commit(*((f"f{number}\n", f"{number:064x}") for number in range(9)))
+    tree = planned_objects((f"f{number}\n", f"{number:064x}") for number in range(9))
     with pytest.raises(PlanError, match=r"9 objects .*: /f0\\n, .* and 4 more"):
         plan_layers(Contentmeta(LAYERS, {}), tree)
 
