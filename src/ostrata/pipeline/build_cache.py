@@ -143,15 +143,16 @@ class BuildCache:
             return
         blobs = self._blobs or {key: value for key, value in self._known.items() if key.startswith(_BLOB)}
         new = {key: value for key, value in (blobs | self._new).items() if self._known.get(key) != value}
-        kept = dict.fromkeys([*blobs, *self._found, *self._new])
-        if not new and len(kept) == len(self._known):
+        found = {*self._found, *(key for key in blobs | self._new if key in self._known)}
+        stale = len(self._known) - len(found)
+        if not new and not stale:
             return
         with within(escape(self._path)):
-            if self._known and len(self._known.keys() - kept.keys()) <= len(kept) * _STALE:
+            if self._known and stale <= len(found) * _STALE:
                 _append(self._path, new)
                 return
             with TemporaryFile(os.path.dirname(self._path)) as file:
-                lines = _lines({key: new.get(key) or self._known[key] for key in kept})
+                lines = _lines({key: self._known[key] for key in self._known if key in found} | new)
                 file.write(f"{_head()}{lines}".encode("ascii"))
                 file.publish(os.path.basename(self._path))
 

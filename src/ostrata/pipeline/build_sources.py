@@ -146,7 +146,11 @@ def _prepare_directory(path: str, options: SourceOptions, jobs: int) -> Prepared
     exclusions = Exclusions(options.excludes)
     path = os.path.realpath(path)
     source = open_directory(
-        path, excluded=exclusions, one_file_system=options.one_file_system, bare=options.bare, jobs=jobs
+        path,
+        excluded=exclusions if options.excludes else (),
+        one_file_system=options.one_file_system,
+        bare=options.bare,
+        jobs=jobs,
     )
     exclusions.check_used()
     tree, special = source.tree, source.special

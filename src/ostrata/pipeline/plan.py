@@ -198,9 +198,9 @@ def plan_tree(
         )
     notes += [*claims.notes, *_unused_hints(claims)]
     progress.start("planning", None)
-    chosen = _choose_layers(components, databases, options, previous)
-    notes += previous.notes
     component_of = {checksum: claim.component for checksum, claim in components.claims.items()}
+    chosen = _choose_layers(components, component_of, databases, options, previous)
+    notes += previous.notes
     packages = _in_order(databases)
     labels, label_notes = make_labels(options.labels, previous, packages, chosen.plan, components.packages)
     contentmeta = plan_contentmeta(
@@ -313,6 +313,7 @@ class _Chosen:
 
 def _choose_layers(
     components: Components,
+    component_of: Mapping[str, str],
     databases: Mapping[str, Sequence[Package]],
     options: PlanOptions,
     previous: PreviousPlan,
@@ -320,7 +321,6 @@ def _choose_layers(
     before = component_plan(previous, components.components, components.packages)
     changed = None
     if before is not None:
-        component_of = {checksum: claim.component for checksum, claim in components.claims.items()}
         versions = package_versions(_in_order(databases))
         changed = changed_components(previous, component_of, components.packages, versions)
 

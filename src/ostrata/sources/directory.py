@@ -206,15 +206,16 @@ class _Walk:
         prefix = f"{path}/" if path else ""
         below: list[_Listed] = []
         for name, status in names:
-            if prefix + name in self._terms.excluded:
-                self.found.excluded.append(prefix + name)
+            inside = prefix + name
+            if inside in self._terms.excluded:
+                self.found.excluded.append(inside)
             elif stat.S_ISDIR(status.st_mode):
-                below.append((prefix + name, status))
+                below.append((inside, status))
             else:
                 state = file_state(status)
-                xattrs = () if state in self._bare else self._xattrs(prefix + name, name)
+                xattrs = () if state in self._bare else self._xattrs(inside, name)
                 target = self._reader.read_link(name) if stat.S_ISLNK(status.st_mode) else ""
-                self._add(prefix + name, status, state, xattrs, target)
+                self._add(inside, status, state, xattrs, target)
         return below[::-1]
 
     def _list(self, path: str) -> list[tuple[str, os.stat_result]]:
@@ -291,7 +292,9 @@ class _Joined:
 
 def file_state(status: os.stat_result) -> str:
     """Equal for hard links, and another one for a file that was changed or replaced."""
-    return f"{status.st_dev:x}:{status.st_ino:x}:{status.st_size:x}:{status.st_mtime_ns:x}:{status.st_ctime_ns:x}"
+    # Twice as fast as an f-string: a walk asks a hundred thousand times.
+    told = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return "%x:%x:%x:%x:%x" % told  # noqa: UP031
 
 
 def split_key(content: str) -> tuple[str, str]:
