@@ -152,7 +152,7 @@ class BuildCache:
                 _append(self._path, new)
                 return
             with TemporaryFile(os.path.dirname(self._path)) as file:
-                lines = _lines({key: self._known[key] for key in self._known if key in found} | new)
+                lines = _lines({key: value for key, value in self._known.items() if key in found} | new)
                 file.write(f"{_head()}{lines}".encode("ascii"))
                 file.publish(os.path.basename(self._path))
 
