@@ -41,7 +41,7 @@ POLL_SECONDS = 0.2
 
 _AHEAD = 8
 """Units that a worker may have at once: while it does one, it must not wait until the next one is sent."""
-_WAITING = 32 << 10
+_WAITING = 16 << 10
 """Bytes of the units that a worker has at once; a pipe takes as many and more."""
 
 _counter: Synchronized[int] | None = None

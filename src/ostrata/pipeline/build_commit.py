@@ -314,10 +314,8 @@ class BuiltObjects:
         """See `protocols.Objects`. Raises, also when content is taken: AccessError for what is not what was hashed."""
         path, key, size, attributes, target = self.place.files[checksum]
         header = FileHeader(attributes, target)
-        if not size:
-            return FileObject(header, 0, iter(()))
         try:
-            pieces = self.contents.open(RegularFile(attributes, size, key))
+            pieces = self.contents.open(RegularFile(attributes, size, key)) if size else ()
             if size > SMALL:
                 return FileObject(header, size, _verified(path, checksum, hasher_of(header), pieces))
             content = b"".join(bytes(piece) for piece in pieces)
@@ -327,7 +325,7 @@ class BuiltObjects:
         except OstrataError as error:
             error.places.append(f"/{escape(path)}")
             raise
-        return FileObject(header, size, iter((content,)))
+        return FileObject(header, size, iter((content,) if size else ()))
 
 
 def _verified(path: str, checksum: str, hasher: hashlib._Hash, pieces: Iterable[bytes | memoryview]) -> Iterator[bytes]:

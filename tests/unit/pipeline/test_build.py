@@ -463,10 +463,14 @@ def test_a_file_that_was_changed_just_now_is_not_kept(tmp_path: Path) -> None:
     assert all(line.startswith("blob:") for line in lines)
 
 
-def test_a_cache_that_lies_is_found_out_when_the_layer_is_written(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["file", "empty", "symlink"])
+def test_a_cache_that_lies_is_found_out_when_the_layer_is_written(tmp_path: Path, kind: str) -> None:
     tree = tmp_path / "tree"
     tree.mkdir()
-    (tree / "a\nb").write_bytes(b"content")
+    if kind == "symlink":
+        (tree / "a\nb").symlink_to("target")
+    else:
+        (tree / "a\nb").write_bytes(b"content" if kind == "file" else b"")
     age(tree)
     build(tree, f"oci:{tmp_path}/first", cache=str(tmp_path / "cache"))
     text = (tmp_path / "cache").read_text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from ostrata.errors import UnsupportedError
 from ostrata.model.digest import Digest
 from ostrata.model.image import Descriptor
 from ostrata.model.ostree import FileHeader
-from ostrata.model.tree import Attributes, RegularFile, Tree
+from ostrata.model.tree import Attributes, Leaf, RegularFile, Symlink, Tree
 from ostrata.pipeline.build_cache import TICKS, BuildCache
 from ostrata.sources.directory import split_key
 from ostrata.stores.blobs import BlobDirectory
@@ -33,7 +34,7 @@ def file(inode: int, attributes: Attributes = PLAIN) -> RegularFile:
     return RegularFile(attributes, 5, f"{state(inode)}/f{inode}")
 
 
-def find(cache: BuildCache, entry: RegularFile) -> str | None:
+def find(cache: BuildCache, entry: Leaf) -> str | None:
     return cache.find_files(Tree({"x": entry})).get("x")
 
 
@@ -47,7 +48,7 @@ def opened(cache: Path) -> BuildCache:
     return BuildCache(str(cache), str(cache.parent / "source"))
 
 
-def keep(cache: Path, entries: dict[str, RegularFile], source: dict[str, RegularFile] | None = None) -> None:
+def keep(cache: Path, entries: Mapping[str, Leaf], source: Mapping[str, Leaf] | None = None) -> None:
     """A build that finds nothing in the cache but what it should."""
     one = opened(cache)
     known = one.find_files(Tree(dict(entries)))
@@ -100,6 +101,14 @@ def test_a_file_that_was_changed_just_now_is_not_kept(cache: Path) -> None:
         young = RegularFile(Attributes(0o644), 5, f"{state(1, **times)}/f")
         keep(cache, {"a": young, "b": file(2)})
         assert (find(opened(cache), young), find(opened(cache), file(2))) == (None, SUM)
+
+
+def test_symlinks_are_known_as_files_are(cache: Path) -> None:
+    link = Symlink(PLAIN, "target", f"{state(1)}/link")
+    keep(cache, {"a": link})
+    assert find(opened(cache), link) == SUM
+    assert find(opened(cache), replace(link, attributes=Attributes(0o644, 1))) is None
+    assert opened(cache).bare_files() == {state(1)}
 
 
 def test_content_that_a_step_made_is_not_kept(cache: Path) -> None:
