@@ -116,9 +116,9 @@ _Listed = tuple[str, os.stat_result | None]
 _Inode = tuple[int, int, int, int, Xattrs]
 """Type and mode, owner, group, time, xattrs: what many entries of a package have in common."""
 
-_Row = tuple[str, _Inode, int, str, bool, str]
-"""A path; of the entry there the inode, size (of a device its number), state (not of directories), whether it has other
-links, and its target. Workers send it in place of an entry, which would cost ten times as much."""
+_Row = tuple[str, _Inode, int, str, str]
+"""A path; of the entry there the inode, size (of a device its number), state (not of directories), and target. Workers
+send it in place of an entry, which would cost ten times as much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,8 +231,7 @@ class _Walk:
         mode, time = status.st_mode, status.st_mtime_ns // 1_000_000_000
         size = status.st_size if stat.S_ISREG(mode) else status.st_rdev
         inode = (mode, status.st_uid, status.st_gid, time, xattrs)
-        inode = self._inodes.setdefault(inode, inode)
-        self.found.rows.append((path, inode, size, state, status.st_nlink > 1, target))
+        self.found.rows.append((path, self._inodes.setdefault(inode, inode), size, state, target))
 
     def _xattrs(self, path: str, name: str) -> Xattrs:
         try:
@@ -262,7 +261,7 @@ class _Joined:
     def add(self, walked: Walked, excluded: Container[str]) -> None:
         """Take in what comes next. `excluded` is told, if a worker asked another copy of it."""
         of_inode: dict[int, Attributes] = {}  # by identity, which the rows keep, since tuples are slow to look up
-        for path, inode, size, state, has_links, target in walked.rows:
+        for path, inode, size, state, target in walked.rows:
             attributes = of_inode.get(id(inode))
             if attributes is None:
                 attributes = of_inode[id(inode)] = self._attributes.get(inode) or self._make_attributes(inode)
@@ -270,9 +269,7 @@ class _Joined:
             if stat.S_ISDIR(kind):
                 self.entries[path] = Directory(attributes)
                 continue
-            content = f"{state}/{path}"
-            if has_links:
-                content = self._keys.setdefault(state, content)
+            content = self._keys.get(state) or self._keys.setdefault(state, f"{state}/{path}")
             if stat.S_ISREG(kind):
                 self.entries[path] = RegularFile(attributes, size, content)
             elif stat.S_ISLNK(kind):
